@@ -1,0 +1,1 @@
+"""Haul: download jobs that survive a bad night."""

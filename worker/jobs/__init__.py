@@ -1,0 +1,1 @@
+"""What a job is: its record, its states, its events and its errors. Standard library only."""

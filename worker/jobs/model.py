@@ -1,0 +1,286 @@
+"""The record of a job: frozen values, moved only by `Job.moved`, and their JSON form."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from worker.jobs.events import Event, EventType
+from worker.jobs.states import TERMINAL, Cause, Phase, Reason, State, Want, check
+
+#: Entries a timeline keeps; the oldest that were sent are dropped first.
+TIMELINE_ENTRIES_MAX = 200
+
+
+class SourceKind(StrEnum):
+    """What an engine must be able to fetch."""
+
+    HTTP = "http"
+    FTP = "ftp"
+    MAGNET = "magnet"
+    TORRENT = "torrent"
+    METALINK = "metalink"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the bytes come from. `uri` may carry secrets: show `shown` instead."""
+
+    kind: SourceKind
+    uri: str
+
+    @property
+    def shown(self) -> str:
+        """The URI without credentials and without the values of its query."""
+        if self.kind is SourceKind.MAGNET:
+            return self.uri.split("&", 1)[0]
+        parts = urlsplit(self.uri)
+        host = parts.netloc.rpartition("@")[2]
+        query = "…" if parts.query else ""
+        return urlunsplit((parts.scheme, host, parts.path, query, ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """The submission of a job to one engine. (id, attempt) is its identity there.
+
+    Attributes:
+        directory: the engine's own work directory, `<volume>/.haul/<id>/<engine>`.
+        submit_until: store clock; no call to submit is begun after it, no other attempt before it
+            plus the RPC time-out.
+    """
+
+    id: str
+    engine: str
+    attempt: int
+    directory: str
+    submit_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the engine showed last; bytes and bytes a second. `total` is None while unknown."""
+
+    done: int = 0
+    total: int | None = None
+    speed: int = 0
+    uploaded: int = 0
+    connections: int = 0
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds to go at the present speed; None when unknown."""
+        if self.total is None or self.speed <= 0:
+            return None
+        return max(0, self.total - self.done) / self.speed
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Where the content is, or, while `finishing`, where it is about to be put.
+
+    Attributes:
+        path: a file, or the directory of a job with several files.
+        size: bytes of all files.
+        sha256: of the file, when it was asked for; None for several files.
+    """
+
+    path: str
+    size: int
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a door was asked for, already validated (`worker.jobs.requests.parse`)."""
+
+    source: Source
+    user: str
+    key: str | None = None
+    tier: str = "free"
+    priority: int = 0
+    name: str | None = None
+    out: str | None = None
+    sha256: str | None = None
+    hash_wanted: bool = False
+    engine: str | None = None
+    select: tuple[int, ...] = ()
+    seed_ratio: float | None = None
+    category: str | None = None
+    guarded: bool = True
+
+    @property
+    def content(self) -> str:
+        """Digest of what makes two requests under one key the same request."""
+        same = (self.source.uri, self.name, self.out, self.sha256, self.select)
+        return hashlib.sha256(repr(same).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request on its way. Every change makes `version` one larger (`moved`, `noted`).
+
+    Attributes:
+        id: derived from (user, key); see `job_id`.
+        content: `Request.content`; tells a repeated request from a conflict.
+        out: the directory the machine's owner named, or None for a directory of the job's own.
+        guarded: it may not reach private networks, except those the settings allow.
+        attempt: 1, and one more for each retry; a new attempt has a new identity at the engine.
+        failures: automatic retries since the user last asked.
+        not_before: store clock; not admitted earlier.
+        sent: version of the last event told to the outside.
+    """
+
+    id: str
+    user: str
+    key: str | None
+    source: Source
+    content: str
+    tier: str = "free"
+    priority: int = 0
+    name: str | None = None
+    out: str | None = None
+    sha256: str | None = None
+    hash_wanted: bool = False
+    engine: str | None = None
+    select: tuple[int, ...] = ()
+    seed_ratio: float | None = None
+    category: str | None = None
+    guarded: bool = True
+    state: State = State.QUEUED
+    version: int = 1
+    phase: Phase | None = None
+    reason: Reason | None = Reason.TURN
+    cause: Cause | None = None
+    message: str | None = None
+    want: Want = Want.RUN
+    transfer: Transfer | None = None
+    attempt: int = 1
+    failures: int = 0
+    not_before: float = 0.0
+    progress: Progress = Progress()
+    result: Result | None = None
+    seeding: bool = False
+    events: tuple[Event, ...] = ()
+    sent: int = 0
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+    @property
+    def terminal(self) -> bool:
+        """True when only `retry` moves it on."""
+        return self.state in TERMINAL
+
+    @property
+    def unsent(self) -> tuple[Event, ...]:
+        """Events the outside has not been told, oldest first."""
+        return tuple(event for event in self.events if event.type and event.version > self.sent)
+
+    @property
+    def needs_owner(self) -> bool:
+        """True when the owner of the job's engine has something to do that its poll will not show."""
+        if self.state is State.SUBMITTING:
+            return True
+        if self.transfer is None or self.terminal:
+            return False
+        settled = {Want.RUN: State.DOWNLOADING, Want.PAUSE: State.PAUSED}.get(self.want)
+        if self.state is State.FINISHING:
+            return self.want is Want.CANCEL
+        if self.state is State.QUEUED:
+            return self.want is Want.CANCEL
+        return self.state is not settled
+
+    def moved(
+        self, to: State, at: float, text: str, *, event: EventType | None = None, data: dict[str, Any] | None = None, **changes: Any
+    ) -> Job:
+        """The job in state `to`, one version on, with a line in its timeline.
+
+        Args:
+            at: wall clock, for the timeline.
+            changes: other fields to set.
+
+        Raises:
+            ValueError: the move is not in the table of `worker.jobs.states`.
+        """
+        check(self.state, to)
+        entry = Event(self.version + 1, at, text, event, data or {})
+        return replace(self, state=to, version=entry.version, updated_at=at, events=self._kept(entry), **changes)
+
+    def noted(self, at: float, text: str | None = None, **changes: Any) -> Job:
+        """The job in the same state, one version on, with other fields set."""
+        events = self._kept(Event(self.version + 1, at, text)) if text else self.events
+        return replace(self, version=self.version + 1, updated_at=at, events=events, **changes)
+
+    def _kept(self, entry: Event) -> tuple[Event, ...]:
+        events = (*self.events, entry)
+        surplus = len(events) - TIMELINE_ENTRIES_MAX
+        if surplus <= 0:
+            return events
+        told = [e for e in events if e.type is None or e.version <= self.sent][:surplus]
+        dropped = {id(e) for e in told}
+        return tuple(e for e in events if id(e) not in dropped)
+
+
+def job_id(user: str, key: str | None) -> str:
+    """The id of the job of (user, key): the same for the same pair; without a key a new one each time."""
+    basis = f"k\0{user}\0{key}" if key is not None else f"r\0{user}\0{secrets.token_hex(16)}"
+    return hashlib.sha256(basis.encode()).hexdigest()[:24]
+
+
+def new_job(request: Request, at: float) -> Job:
+    """A `queued` record for the request, with its first event."""
+    copied = {f.name: getattr(request, f.name) for f in fields(Request) if f.name not in ("key", "user")}
+    first = Event(1, at, "queued", EventType.QUEUED)
+    return Job(
+        id=job_id(request.user, request.key),
+        user=request.user,
+        key=request.key,
+        content=request.content,
+        events=(first,),
+        created_at=at,
+        updated_at=at,
+        **copied,
+    )
+
+
+# ---- JSON form: one document a job -----------------------------------------------------------------------------
+
+
+def to_document(job: Job) -> dict[str, Any]:
+    """The job as JSON values; `progress` is included and written apart by the stores."""
+    document = {name: getattr(job, name) for name in _JOB_FIELDS}
+    document["source"] = _plain(job.source)
+    document["transfer"] = _plain(job.transfer) if job.transfer else None
+    document["progress"] = _plain(job.progress)
+    document["result"] = _plain(job.result) if job.result else None
+    document["select"] = list(job.select)
+    document["events"] = [_plain(event) for event in job.events]
+    return document
+
+
+def from_document(document: dict[str, Any]) -> Job:
+    """The inverse of `to_document`; fields a newer version added are ignored, absent ones have their default."""
+    known = {name: document[name] for name in _JOB_FIELDS if name in document}
+    known["source"] = Source(SourceKind(document["source"]["kind"]), document["source"]["uri"])
+    known["select"] = tuple(document.get("select") or ())
+    known["events"] = tuple(
+        Event(e["version"], e["at"], e["text"], EventType(e["type"]) if e["type"] else None, e["data"]) for e in document["events"]
+    )
+    for name, kind in (("transfer", Transfer), ("progress", Progress), ("result", Result)):
+        if known.get(name) is not None:
+            known[name] = kind(**known[name])
+    for name, enum in (("state", State), ("phase", Phase), ("reason", Reason), ("cause", Cause), ("want", Want)):
+        if known.get(name) is not None:
+            known[name] = enum(known[name])
+    return Job(**known)
+
+
+_JOB_FIELDS = tuple(f.name for f in fields(Job))
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    return {f.name: getattr(value, f.name) for f in fields(value)}

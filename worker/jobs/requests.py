@@ -1,0 +1,204 @@
+"""Checks what a door was asked for, before anything is started: the first fault is named, with its fix."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from worker.jobs.errors import Rejected
+from worker.jobs.model import Request, Source, SourceKind
+
+URI_BYTES_MAX = 8_192
+NAME_BYTES_MAX = 255
+KEY_BYTES_MAX = 512
+USER_BYTES_MAX = 128
+PRIORITY_MAX = 1_000
+SELECT_MAX = 100_000
+SEED_RATIO_MAX = 1_000.0
+
+SCHEMES = {"http": SourceKind.HTTP, "https": SourceKind.HTTP, "ftp": SourceKind.FTP, "magnet": SourceKind.MAGNET}
+#: Documents that describe the download; told by the end of the URL's path.
+DOCUMENTS = {".torrent": SourceKind.TORRENT, ".metalink": SourceKind.METALINK, ".meta4": SourceKind.METALINK}
+
+_INFOHASH = re.compile(r"urn:btih:([0-9a-fA-F]{40}|[A-Za-z2-7]{32})|urn:btmh:1220[0-9a-fA-F]{64}")
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def parse(spec: Mapping[str, Any], *, owner: bool = False) -> Request:
+    """A `Request` of plain values as they come from a command line, a JSON body or a message.
+
+    Args:
+        spec: `uri` and `user`, and optionally the other fields of `Request` (`hash` for `hash_wanted`;
+            `select` as a list of numbers or as `1,3-5`).
+        owner: the machine's owner asks, on the command line: any directory may be named and private
+            networks are open, as for any program the owner runs. Everybody else gets neither.
+
+    Raises:
+        Rejected: names the first field at fault and what to send instead.
+    """
+    unknown = sorted(set(spec) - _FIELDS)
+    if unknown:
+        raise Rejected(unknown[0], "there is no such field", fix=f"known fields: {', '.join(sorted(_FIELDS))}")
+    return Request(
+        source=source(spec.get("uri")),
+        user=_label("user", spec.get("user"), USER_BYTES_MAX),
+        key=_optional(spec, "key", lambda v: _label("key", v, KEY_BYTES_MAX)),
+        tier=_optional(spec, "tier", lambda v: _short("tier", v)) or "free",
+        priority=_priority(spec.get("priority")),
+        name=_optional(spec, "name", file_name),
+        out=_optional(spec, "out", _directory if owner else _no_directory),
+        guarded=not owner or bool(spec.get("guard", False)),
+        sha256=_optional(spec, "sha256", _sha256),
+        hash_wanted=bool(spec.get("hash", False)),
+        engine=_optional(spec, "engine", lambda v: _short("engine", v)),
+        select=selection(spec.get("select")),
+        seed_ratio=_optional(spec, "seed_ratio", _ratio),
+        category=_optional(spec, "category", lambda v: _short("category", v)),
+    )
+
+
+def source(uri: Any) -> Source:
+    """The kind of a URI, and the URI trimmed.
+
+    Raises:
+        Rejected: not a string, too long, without a host, or a scheme no engine fetches.
+    """
+    if not isinstance(uri, str) or not uri.strip():
+        raise Rejected("uri", "a URL or magnet link is needed", fix="for example https://host/file.iso")
+    uri = uri.strip()
+    if len(uri.encode()) > URI_BYTES_MAX:
+        raise Rejected("uri", f"longer than {URI_BYTES_MAX} bytes", fix="use the direct link")
+    if _CONTROL.search(uri) or " " in uri:
+        raise Rejected("uri", "has spaces or control characters", fix="percent-encode them, a space as %20")
+    try:
+        parts = urlsplit(uri)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise Rejected("uri", f"is not a valid URL: {error}", fix="check host and port") from None
+    kind = SCHEMES.get(parts.scheme.lower())
+    if kind is None:
+        named = f"scheme {parts.scheme!r} is not supported" if parts.scheme else "has no scheme"
+        raise Rejected("uri", named, fix="use http, https, ftp or magnet")
+    if kind is SourceKind.MAGNET:
+        return Source(kind, _magnet(uri, parts.query))
+    if not host:
+        raise Rejected("uri", "has no host", fix="for example https://host/file.iso")
+    path = parts.path.lower()
+    document = next((k for end, k in DOCUMENTS.items() if path.endswith(end)), None)
+    return Source(document or kind, uri)
+
+
+def file_name(name: Any) -> str:
+    """A name for one file, without any path.
+
+    Raises:
+        Rejected: has path parts or control characters, is too long, or is a name the file system keeps for itself.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise Rejected("name", "must be a file name", fix="leave it out to keep the server's name")
+    if "/" in name or "\\" in name or name in (".", ".."):
+        raise Rejected("name", "has path parts", fix="give a bare file name; choose the folder with out")
+    if _CONTROL.search(name):
+        raise Rejected("name", "has control characters", fix="remove them")
+    if len(name.encode()) > NAME_BYTES_MAX:
+        raise Rejected("name", f"longer than {NAME_BYTES_MAX} bytes", fix="shorten it")
+    return name
+
+
+def selection(value: Any) -> tuple[int, ...]:
+    """File numbers from 1, ascending: from `1,3-5` or a list of numbers; empty means all.
+
+    Raises:
+        Rejected: not of that form.
+    """
+    if value is None or value == "" or value == () or value == []:
+        return ()
+    wrong = Rejected("select", f"{value!r} is not a list of file numbers", fix="for example 1,3-5")
+    try:
+        parts = [str(part) for part in value] if isinstance(value, list | tuple) else str(value).split(",")
+        chosen: set[int] = set()
+        for part in parts:
+            low, dash, high = part.strip().partition("-")
+            first, last = int(low), int(high) if dash else int(low)
+            if not 1 <= first <= last <= SELECT_MAX:
+                raise wrong
+            chosen.update(range(first, last + 1))
+    except ValueError:
+        raise wrong from None
+    return tuple(sorted(chosen))
+
+
+_FIELDS = {f.name for f in fields(Request)} - {"source", "hash_wanted", "guarded"} | {"uri", "hash", "guard"}
+
+
+def _optional(spec: Mapping[str, Any], field: str, check: Any) -> Any:
+    value = spec.get(field)
+    return None if value is None else check(value)
+
+
+def _magnet(uri: str, query: str) -> str:
+    topics = parse_qs(query).get("xt", [])
+    if not any(_INFOHASH.fullmatch(topic) for topic in topics):
+        raise Rejected("uri", "magnet without a valid infohash", fix="xt=urn:btih: and 40 hex or 32 base32 characters")
+    return uri
+
+
+def _label(field: str, value: Any, bytes_max: int) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise Rejected(field, "must be a non-empty text", fix=f"give a {field}")
+    if len(value.encode()) > bytes_max:
+        raise Rejected(field, f"longer than {bytes_max} bytes", fix="shorten it")
+    if _CONTROL.search(value):
+        raise Rejected(field, "has control characters", fix="remove them")
+    return value
+
+
+def _short(field: str, value: Any) -> str:
+    if not isinstance(value, str) or not _LABEL.fullmatch(value):
+        raise Rejected(field, f"{value!r} is not a name", fix="letters, digits, dot, dash and underscore, at most 64")
+    return value
+
+
+def _priority(value: Any) -> int:
+    if value is None:
+        return 0
+    try:
+        priority = int(value) if not isinstance(value, bool | float) else -1
+    except (TypeError, ValueError):
+        priority = -1
+    if not 0 <= priority <= PRIORITY_MAX:
+        raise Rejected("priority", f"{value!r} is out of range", fix=f"a whole number from 0 to {PRIORITY_MAX}, larger goes first")
+    return priority
+
+
+def _sha256(value: Any) -> str:
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise Rejected("sha256", "is not a SHA-256 checksum", fix="64 hexadecimal characters")
+    return value.lower()
+
+
+def _ratio(value: Any) -> float:
+    try:
+        ratio = float(value)
+    except (TypeError, ValueError):
+        ratio = -1.0
+    if not 0 <= ratio <= SEED_RATIO_MAX:
+        raise Rejected("seed_ratio", f"{value!r} is out of range", fix=f"a number from 0 to {SEED_RATIO_MAX:g}")
+    return ratio
+
+
+def _no_directory(_value: Any) -> str:
+    raise Rejected("out", "only the machine's owner may choose a directory", fix="leave it out; the result says where the file is")
+
+
+def _directory(value: Any) -> str:
+    if not isinstance(value, str) or not value or _CONTROL.search(value):
+        raise Rejected("out", "must be a directory", fix="give a path without control characters")
+    return value

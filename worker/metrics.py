@@ -1,0 +1,39 @@
+"""Every metric: prefix `haul_`, units in names, bounded labels, never a user, a URL or a job id."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+SECONDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+
+class Metrics:
+    """The metrics of one process, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        gauge = partial(Gauge, registry=self.registry)
+        counter = partial(Counter, registry=self.registry)
+        seconds = partial(Histogram, registry=self.registry, buckets=SECONDS)
+        # What the store says; set when somebody scrapes.
+        self.jobs = gauge("haul_jobs", "Jobs by state", ["state"])
+        self.intake = gauge("haul_intake_messages", "Messages in the intake stream")
+        self.waiting = gauge("haul_waiting_jobs", "Jobs in the waiting index")
+        # What the engines say.
+        self.engine_up = gauge("haul_engine_up", "1 when the engine answered its owner's last poll", ["engine"])
+        self.engine_items = gauge("haul_engine_items", "Transfers at the engine", ["engine"])
+        self.engine_speed = gauge("haul_engine_speed_bytes_per_second", "Download speed of the engine", ["engine"])
+        self.engine_free = gauge("haul_engine_free_bytes", "Free space of the engine's volume", ["engine"])
+        # What this process did.
+        self.ticks = seconds("haul_tick_seconds", "Duration of one look at an engine", ["engine"])
+        self.tick_errors = counter("haul_tick_errors", "Looks at an engine that failed", ["engine"])
+        self.reconciled = counter("haul_reconcile_actions", "Differences put right between store and engine", ["engine", "action"])
+        self.steps = seconds("haul_step_seconds", "Duration of one run of a step", ["step"])
+        self.step_items = counter("haul_step_items", "Jobs or messages a step moved", ["step"])
+        self.nudges = counter("haul_nudges", "Nudges by outcome: sent, pending, lost", ["step", "outcome"])
+        self.parked = counter("haul_intake_parked", "Intake messages that could not be decoded")
+        self.ended = counter("haul_jobs_ended", "Jobs that ended", ["state", "cause"])
+        self.bytes = counter("haul_downloaded_bytes", "Bytes of jobs that are done", ["engine"])
+        self.requests = seconds("haul_http_request_seconds", "HTTP requests", ["method", "route", "status"])

@@ -1,0 +1,217 @@
+"""Everything that can be set: frozen, typed, and the only reader of the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+EMBEDDED = "embedded"
+
+# Time limits of the design, in seconds. Each relation that correctness rests on is asserted below.
+RPC_TIMEOUT_S = 10.0
+SUBMIT_WINDOW_S = 30.0
+LEASE_S = 30.0
+LEASE_RENEW_S = 10.0
+LEASE_GIVE_UP_S = 20.0
+SWEEP_S = 10.0
+RECONCILE_S = 60.0
+NUDGE_S = 5.0
+STEP_BUDGET_S = 2.0
+STEP_BATCH = 100
+
+assert LEASE_RENEW_S < LEASE_GIVE_UP_S < LEASE_S, "a holder stops by itself before its lease ends"
+assert LEASE_GIVE_UP_S + RPC_TIMEOUT_S <= LEASE_S, "a call begun by a holder ends within its lease"
+assert RPC_TIMEOUT_S < SUBMIT_WINDOW_S, "a submission has time for at least one call"
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names the variable and the fix."""
+
+
+class NoStack(SettingsError):
+    """The settings say `embedded` and no stack runs on this data directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The running embedded stack of a data directory, as `<data>/stack.json` (mode 0600) tells it.
+
+    Attributes:
+        pid: the process that holds the data directory.
+        redis_url, engines: addresses with their secrets.
+        api_url: None when the stack runs no API.
+    """
+
+    pid: int
+    redis_url: str
+    engines: tuple[str, ...]
+    api_url: str | None
+    children: dict[str, int]
+
+    def save(self, data_dir: Path) -> None:
+        """Write atomically, readable by the owner only."""
+        path = stack_file(data_dir)
+        fresh = path.with_suffix(".new")
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w") as file:
+            json.dump(asdict(self), file)
+        fresh.replace(path)
+
+    @staticmethod
+    def load(data_dir: Path) -> Stack | None:
+        """The stack the file tells of, or None; that its processes live is not checked."""
+        try:
+            values = json.loads(stack_file(data_dir).read_text())
+            return Stack(**{**values, "engines": tuple(values["engines"])})
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def stack_file(data_dir: Path) -> Path:
+    """Where a running stack writes its addresses."""
+    return data_dir / "stack.json"
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """`HAUL_X_FILE=path` gives `HAUL_X` the content of the file, so that secrets stay out of the environment."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - the base class passes it
+        variable = f"HAUL_{field_name.upper()}_FILE"
+        path = os.environ.get(variable)
+        if not path:
+            return None, field_name, False
+        try:
+            return Path(path).read_text().strip(), field_name, False
+        except OSError as error:
+            raise SettingsError(f"{variable}: cannot read {path}: {error.strerror}") from None
+
+    def __call__(self) -> dict[str, Any]:
+        values = {name: self.get_field_value(info, name)[0] for name, info in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class Settings(BaseSettings):
+    """The settings of one process. With nothing set: an embedded stack in the user's data directory."""
+
+    model_config = SettingsConfigDict(env_prefix="HAUL_", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("haul")))
+    store_url: SecretStr = SecretStr("")
+    redis_url: SecretStr = SecretStr(EMBEDDED)
+    engines: Annotated[tuple[SecretStr, ...], NoDecode] = (SecretStr(EMBEDDED),)
+    profile: Literal["development", "staging", "production"] = "development"
+    allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8060, ge=0, le=65_535)
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    metrics_port: int = Field(default=0, ge=0, le=65_535)
+    timezone: str = "UTC"
+    failpoint: str = ""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    key_prefix: str = "haul"
+    slots: int = Field(default=32, ge=1, le=10_000)
+    aria2c: str | None = None
+    valkey: str | None = None
+
+    @field_validator("engines", "api_keys", "allow_networks", mode="before")
+    @classmethod
+    def _comma_list(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allow_networks", mode="after")
+    @classmethod
+    def _networks(cls, value: Any) -> Any:
+        return tuple(ip_network(network) for network in value)
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        ZoneInfo(value)
+        return value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - not read
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - not read
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then files named by `HAUL_…_FILE`, then the environment."""
+        return init_settings, _SecretFiles(settings_cls), env_settings
+
+    @property
+    def store_address(self) -> str:
+        """The store's URL, the default filled in; may hold a password."""
+        return self.store_url.get_secret_value() or f"sqlite:///{self.data_dir / 'haul.db'}"
+
+    @property
+    def redis_address(self) -> str:
+        """Redis's URL; may hold a password. `connected()` has replaced `embedded`."""
+        return self.redis_url.get_secret_value()
+
+    @property
+    def engine_addresses(self) -> tuple[str, ...]:
+        """The engines' URLs; may hold secrets."""
+        return tuple(engine.get_secret_value() for engine in self.engines)
+
+    @property
+    def needs_stack(self) -> bool:
+        """True while an address is `embedded`."""
+        return EMBEDDED in (self.redis_address, *self.engine_addresses)
+
+    def connected(self, stack: Stack | None = None) -> Settings:
+        """These settings with `embedded` replaced by the addresses of the running stack.
+
+        Raises:
+            NoStack: no stack is given and none has written its addresses.
+        """
+        if not self.needs_stack:
+            return self
+        stack = stack or Stack.load(self.data_dir)
+        if stack is None:
+            raise NoStack(f"no stack is running on {self.data_dir}: start one with `haul up`, or set HAUL_REDIS_URL and HAUL_ENGINES")
+        redis_url = stack.redis_url if self.redis_address == EMBEDDED else self.redis_address
+        named = [address for address in self.engine_addresses if address != EMBEDDED]
+        engines = [*stack.engines, *named] if EMBEDDED in self.engine_addresses else named
+        update = {"redis_url": SecretStr(redis_url), "engines": tuple(SecretStr(e) for e in engines)}
+        return self.model_copy(update=update)
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the environment.
+
+    Args:
+        overrides: values that go before the environment, as from a command line.
+
+    Raises:
+        SettingsError: names the first variable that is wrong.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        variable = "HAUL_" + str(first["loc"][0]).upper()
+        raise SettingsError(f"{variable}: {first['msg']}") from None
+
+
+def child_environment(settings: Settings) -> Mapping[str, str]:
+    """What a child process needs in its environment to have these settings: the data directory; the rest is inherited."""
+    return {**os.environ, "HAUL_DATA_DIR": str(settings.data_dir)}
