@@ -288,8 +288,8 @@ class JobStore(Protocol):
             Rejected: the cursor is not one of ours.
         """
 
-    def counts(self) -> dict[State, int]:
-        """How many jobs are in each state; absent states have none."""
+    def counts(self, states: Iterable[State] | None = None) -> dict[State, int]:
+        """How many jobs are in each of the states (None: in every one); absent states have none."""
 
     def engine_counts(self) -> dict[str, int]:
         """How many jobs take a slot on each engine (`states.IN_SLOT`)."""
@@ -335,12 +335,17 @@ class IntakeEntry:
 
 @dataclass(frozen=True, slots=True)
 class WaitingJob:
-    """A place in the waiting index; larger priorities first, then the earlier `since` (wall clock)."""
+    """A place in the waiting index; larger priorities first, then the earlier `since` (wall clock).
+
+    Attributes:
+        due: store clock; it is in the index from the start, and at a head only from then on.
+    """
 
     id: str
     user: str
     priority: int
     since: float
+    due: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,17 +403,20 @@ class Coordinator(Protocol):
     def looked(self, step: str) -> None:
         """Called by a step before it looks, so that work that comes later sends a nudge again."""
 
-    def wake(self, engine: str) -> None:
-        """End the owner's `rest`, or its next one."""
+    def wake(self, loop: str) -> None:
+        """End a loop's `rest`, or its next one; several wakes end one rest. Loops are the engines' names and `SWEEPER`."""
 
-    def rest(self, engine: str, timeout_s: float) -> bool:
-        """Wait to be woken; false after the time-out."""
+    def rest(self, loop: str, timeout_s: float) -> bool:
+        """Wait to be woken; false after the time-out, or when Redis is away. Never raises."""
 
-    def claim(self, name: str, ttl_s: float) -> bool:
-        """True for one caller until `unclaim` or the time is over. Saves double work; correctness never rests on it."""
+    def claim(self, name: str, holder: str, ttl_s: float) -> bool:
+        """True for one holder until `unclaim` or the time is over, which the holder extends by claiming again.
 
-    def unclaim(self, name: str) -> None:
-        """Give a claim back."""
+        Saves double work; correctness never rests on it.
+        """
+
+    def unclaim(self, name: str, holder: str) -> None:
+        """Give a claim back; nothing happens when it is somebody else's."""
 
     def add_waiting(self, jobs: Sequence[WaitingJob]) -> None:
         """Put jobs in the waiting index; idempotent."""
@@ -416,8 +424,12 @@ class Coordinator(Protocol):
     def drop_waiting(self, ids: Sequence[str]) -> None:
         """Take jobs out of the waiting index; idempotent."""
 
-    def waiting_heads(self, limit: int) -> list[str]:
-        """At most `limit` job ids, the first of each user's queue in turn, then the second of each, …"""
+    def waiting_heads(self, limit: int, now: float) -> list[str]:
+        """At most `limit` ids of jobs that are due, the first of each user's queue in turn, then the second of each, …
+
+        Args:
+            now: the store's clock.
+        """
 
     def waiting_size(self) -> int:
         """Jobs in the index."""
@@ -472,6 +484,10 @@ class Step(StrEnum):
     START = "start"
     FINISH = "finish"
     NOTIFY = "notify"
+
+
+#: The name under which a supervisor's sweeper rests: `Coordinator.wake(SWEEPER)` makes one look for work of every step.
+SWEEPER = "sweeper"
 
 
 class Nudger(Protocol):

@@ -94,6 +94,8 @@ class _SecretFiles(PydanticBaseSettingsSource):
             return Path(path).read_text().strip(), field_name, False
         except OSError as error:
             raise SettingsError(f"{variable}: cannot read {path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise SettingsError(f"{variable}: {path} is not a text in UTF-8") from None
 
     def __call__(self) -> dict[str, Any]:
         values = {name: self.get_field_value(info, name)[0] for name, info in self.settings_cls.model_fields.items()}
@@ -137,13 +139,19 @@ class Settings(BaseSettings):
     @field_validator("timezone")
     @classmethod
     def _zone(cls, value: str) -> str:
-        ZoneInfo(value)
+        try:
+            ZoneInfo(value)
+        except (KeyError, OSError):
+            raise ValueError(f"{value!r} is no time zone; use a name such as Europe/Berlin") from None
         return value
 
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        try:
+            return value.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError(f"there is no home directory for {value}") from None
 
     @classmethod
     def settings_customise_sources(

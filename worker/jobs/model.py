@@ -35,10 +35,14 @@ class Source:
 
     @property
     def shown(self) -> str:
-        """The URI without credentials and without the values of its query."""
+        """The URI without credentials and without the values of its query; a magnet link keeps its infohash only."""
         if self.kind is SourceKind.MAGNET:
-            return self.uri.split("&", 1)[0]
-        parts = urlsplit(self.uri)
+            topics = [part for part in self.uri.partition("?")[2].split("&") if part.startswith("xt=")]
+            return "magnet:?" + "&".join(topics)
+        try:
+            parts = urlsplit(self.uri)
+        except ValueError:
+            return "(not a URL)"
         host = parts.netloc.rpartition("@")[2]
         query = "…" if parts.query else ""
         return urlunsplit((parts.scheme, host, parts.path, query, ""))
@@ -210,9 +214,17 @@ class Job:
         entry = Event(self.version + 1, at, text, event, data or {})
         return replace(self, state=to, version=entry.version, updated_at=at, events=self._kept(entry), **changes)
 
-    def noted(self, at: float, text: str | None = None, **changes: Any) -> Job:
-        """The job in the same state, one version on, with other fields set."""
-        events = self._kept(Event(self.version + 1, at, text)) if text else self.events
+    def noted(
+        self,
+        at: float,
+        text: str | None = None,
+        *,
+        event: EventType | None = None,
+        data: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> Job:
+        """The job in the same state, one version on, with other fields set and, given a text, a line in its timeline."""
+        events = self._kept(Event(self.version + 1, at, text, event, data or {})) if text else self.events
         return replace(self, version=self.version + 1, updated_at=at, events=events, **changes)
 
     def _kept(self, entry: Event) -> tuple[Event, ...]:
@@ -227,16 +239,17 @@ class Job:
 
 def job_id(user: str, key: str | None) -> str:
     """The id of the job of (user, key): the same for the same pair; without a key a new one each time."""
-    basis = f"k\0{user}\0{key}" if key is not None else f"r\0{user}\0{secrets.token_hex(16)}"
+    chosen, rest = ("key", key) if key is not None else ("random", secrets.token_hex(16))
+    basis = f"{chosen}:{len(user)}:{user}:{rest}"  # with the length no user and key run into those of others
     return hashlib.sha256(basis.encode()).hexdigest()[:24]
 
 
-def new_job(request: Request, at: float) -> Job:
-    """A `queued` record for the request, with its first event."""
+def new_job(request: Request, at: float, id: str | None = None) -> Job:
+    """A `queued` record for the request, with its first event; `id` for a request without a key that has one already."""
     copied = {f.name: getattr(request, f.name) for f in fields(Request) if f.name not in ("key", "user")}
     first = Event(1, at, "queued", EventType.QUEUED)
     return Job(
-        id=job_id(request.user, request.key),
+        id=id if id and request.key is None else job_id(request.user, request.key),
         user=request.user,
         key=request.key,
         content=request.content,
@@ -263,7 +276,7 @@ def to_document(job: Job) -> dict[str, Any]:
 
 
 def from_document(document: dict[str, Any]) -> Job:
-    """The inverse of `to_document`; fields a newer version added are ignored, absent ones have their default."""
+    """The inverse of `to_document`; fields a newer version added are ignored at any depth, absent ones have their default."""
     known = {name: document[name] for name in _JOB_FIELDS if name in document}
     known["source"] = Source(SourceKind(document["source"]["kind"]), document["source"]["uri"])
     known["select"] = tuple(document.get("select") or ())
@@ -272,7 +285,7 @@ def from_document(document: dict[str, Any]) -> Job:
     )
     for name, kind in (("transfer", Transfer), ("progress", Progress), ("result", Result)):
         if known.get(name) is not None:
-            known[name] = kind(**known[name])
+            known[name] = kind(**{f.name: known[name][f.name] for f in fields(kind) if f.name in known[name]})
     for name, enum in (("state", State), ("phase", Phase), ("reason", Reason), ("cause", Cause), ("want", Want)):
         if known.get(name) is not None:
             known[name] = enum(known[name])

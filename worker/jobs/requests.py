@@ -18,6 +18,8 @@ USER_BYTES_MAX = 128
 PRIORITY_MAX = 1_000
 SELECT_MAX = 100_000
 SEED_RATIO_MAX = 1_000.0
+#: Characters of a wrong value that a message repeats.
+SHOWN_MAX = 64
 
 SCHEMES = {"http": SourceKind.HTTP, "https": SourceKind.HTTP, "ftp": SourceKind.FTP, "magnet": SourceKind.MAGNET}
 #: Documents that describe the download; told by the end of the URL's path.
@@ -26,6 +28,7 @@ DOCUMENTS = {".torrent": SourceKind.TORRENT, ".metalink": SourceKind.METALINK, "
 _INFOHASH = re.compile(r"urn:btih:([0-9a-fA-F]{40}|[A-Za-z2-7]{32})|urn:btmh:1220[0-9a-fA-F]{64}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
+_RANGE = re.compile(r"([0-9]{1,6})(?:\s*-\s*([0-9]{1,6}))?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -41,7 +44,9 @@ def parse(spec: Mapping[str, Any], *, owner: bool = False) -> Request:
     Raises:
         Rejected: names the first field at fault and what to send instead.
     """
-    unknown = sorted(set(spec) - _FIELDS)
+    if not isinstance(spec, Mapping):
+        raise Rejected("request", "is not an object with named fields", fix='for example {"uri": "https://host/file.iso", "user": "42"}')
+    unknown = sorted(set(map(str, spec)) - _FIELDS)
     if unknown:
         raise Rejected(unknown[0], "there is no such field", fix=f"known fields: {', '.join(sorted(_FIELDS))}")
     return Request(
@@ -52,9 +57,9 @@ def parse(spec: Mapping[str, Any], *, owner: bool = False) -> Request:
         priority=_priority(spec.get("priority")),
         name=_optional(spec, "name", file_name),
         out=_optional(spec, "out", _directory if owner else _no_directory),
-        guarded=not owner or bool(spec.get("guard", False)),
+        guarded=_flag(spec, "guard") or not owner,
         sha256=_optional(spec, "sha256", _sha256),
-        hash_wanted=bool(spec.get("hash", False)),
+        hash_wanted=_flag(spec, "hash"),
         engine=_optional(spec, "engine", lambda v: _short("engine", v)),
         select=selection(spec.get("select")),
         seed_ratio=_optional(spec, "seed_ratio", _ratio),
@@ -71,15 +76,17 @@ def source(uri: Any) -> Source:
     if not isinstance(uri, str) or not uri.strip():
         raise Rejected("uri", "a URL or magnet link is needed", fix="for example https://host/file.iso")
     uri = uri.strip()
-    if len(uri.encode()) > URI_BYTES_MAX:
+    if _size("uri", uri) > URI_BYTES_MAX:
         raise Rejected("uri", f"longer than {URI_BYTES_MAX} bytes", fix="use the direct link")
     if _CONTROL.search(uri) or " " in uri:
         raise Rejected("uri", "has spaces or control characters", fix="percent-encode them, a space as %20")
     try:
         parts = urlsplit(uri)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise Rejected("uri", f"is not a valid URL: {error}", fix="check host and port") from None
+        host, port = parts.hostname, parts.port
+    except ValueError:  # its text may hold a password
+        raise Rejected("uri", "is not a valid URL", fix="check host and port") from None
+    if port == 0:
+        raise Rejected("uri", "is not a valid URL", fix="check host and port")
     kind = SCHEMES.get(parts.scheme.lower())
     if kind is None:
         named = f"scheme {parts.scheme!r} is not supported" if parts.scheme else "has no scheme"
@@ -105,7 +112,7 @@ def file_name(name: Any) -> str:
         raise Rejected("name", "has path parts", fix="give a bare file name; choose the folder with out")
     if _CONTROL.search(name):
         raise Rejected("name", "has control characters", fix="remove them")
-    if len(name.encode()) > NAME_BYTES_MAX:
+    if _size("name", name) > NAME_BYTES_MAX:
         raise Rejected("name", f"longer than {NAME_BYTES_MAX} bytes", fix="shorten it")
     return name
 
@@ -118,18 +125,17 @@ def selection(value: Any) -> tuple[int, ...]:
     """
     if value is None or value == "" or value == () or value == []:
         return ()
-    wrong = Rejected("select", f"{value!r} is not a list of file numbers", fix="for example 1,3-5")
-    try:
-        parts = [str(part) for part in value] if isinstance(value, list | tuple) else str(value).split(",")
-        chosen: set[int] = set()
-        for part in parts:
-            low, dash, high = part.strip().partition("-")
-            first, last = int(low), int(high) if dash else int(low)
-            if not 1 <= first <= last <= SELECT_MAX:
-                raise wrong
-            chosen.update(range(first, last + 1))
-    except ValueError:
-        raise wrong from None
+    wrong = Rejected("select", f"{str(value)[:SHOWN_MAX]!r} is not a list of file numbers", fix="for example 1,3-5")
+    parts = [str(part) for part in value] if isinstance(value, list | tuple) else str(value).split(",")
+    chosen: set[int] = set()
+    left = SELECT_MAX  # counts repeated numbers too, or many overlapping ranges would keep the door busy
+    for part in parts:
+        match = _RANGE.fullmatch(part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        left -= last - first + 1
+        if not 1 <= first <= last <= SELECT_MAX or left < 0:
+            raise wrong
+        chosen.update(range(first, last + 1))
     return tuple(sorted(chosen))
 
 
@@ -139,6 +145,21 @@ _FIELDS = {f.name for f in fields(Request)} - {"source", "hash_wanted", "guarded
 def _optional(spec: Mapping[str, Any], field: str, check: Any) -> Any:
     value = spec.get(field)
     return None if value is None else check(value)
+
+
+def _flag(spec: Mapping[str, Any], field: str) -> bool:
+    value = spec.get(field)
+    if value is not None and not isinstance(value, bool):
+        raise Rejected(field, "must be true or false", fix="without quotes")
+    return bool(value)
+
+
+def _size(field: str, text: str) -> int:
+    """Bytes of a text; half a surrogate pair, which JSON and command lines can carry, is no text."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        raise Rejected(field, "is not valid Unicode", fix="send it as UTF-8") from None
 
 
 def _magnet(uri: str, query: str) -> str:
@@ -153,7 +174,7 @@ def _label(field: str, value: Any, bytes_max: int) -> str:
         value = str(value)
     if not isinstance(value, str) or not value.strip():
         raise Rejected(field, "must be a non-empty text", fix=f"give a {field}")
-    if len(value.encode()) > bytes_max:
+    if _size(field, value) > bytes_max:
         raise Rejected(field, f"longer than {bytes_max} bytes", fix="shorten it")
     if _CONTROL.search(value):
         raise Rejected(field, "has control characters", fix="remove them")
@@ -162,7 +183,7 @@ def _label(field: str, value: Any, bytes_max: int) -> str:
 
 def _short(field: str, value: Any) -> str:
     if not isinstance(value, str) or not _LABEL.fullmatch(value):
-        raise Rejected(field, f"{value!r} is not a name", fix="letters, digits, dot, dash and underscore, at most 64")
+        raise Rejected(field, f"{str(value)[:SHOWN_MAX]!r} is not a name", fix="letters, digits, dot, dash and underscore, at most 64")
     return value
 
 
@@ -186,8 +207,8 @@ def _sha256(value: Any) -> str:
 
 def _ratio(value: Any) -> float:
     try:
-        ratio = float(value)
-    except (TypeError, ValueError):
+        ratio = -1.0 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         ratio = -1.0
     if not 0 <= ratio <= SEED_RATIO_MAX:
         raise Rejected("seed_ratio", f"{value!r} is out of range", fix=f"a number from 0 to {SEED_RATIO_MAX:g}")
@@ -201,4 +222,5 @@ def _no_directory(_value: Any) -> str:
 def _directory(value: Any) -> str:
     if not isinstance(value, str) or not value or _CONTROL.search(value):
         raise Rejected("out", "must be a directory", fix="give a path without control characters")
+    _size("out", value)
     return value

@@ -1,0 +1,47 @@
+# Needs git, make, bash and Python 3.11 or later; everything else is put into this directory (.tools, .venv).
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+UV := $(or $(shell command -v uv),.tools/uv)
+BIN := .venv/bin
+quoted = '$(subst ','\'',$(1))'
+
+.PHONY: help get up test lint bench
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+
+get: .venv/ready-to-run ## download: make get URL=https://… [ARGS="--out DIR --hash"]; several URLs with spaces between
+	@test -n $(call quoted,$(value URL)) || { echo "which URL? make get URL=https://…" >&2; exit 2; }
+	@exec $(BIN)/haul get $(ARGS) $(foreach url,$(value URL),$(call quoted,$(url)))
+
+up: .venv/ready-to-run ## run one machine's whole stack in the foreground; Ctrl-C drains
+	@exec $(BIN)/haul up $(ARGS)
+
+test: .venv/ready-to-develop ## run the whole test suite: make test [ARGS="tests/unit -k name"]
+	@$(BIN)/pytest -n 2 --dist worksteal -q $(ARGS)
+
+lint: .venv/ready-to-develop ## check style, types and the import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: .venv/ready-to-develop ## measure and print the figures
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+# What a run needs is added to what is there, so that a developer's environment stays whole.
+.venv/ready-to-run: pyproject.toml uv.lock | $(UV)
+	@echo "setting up, once …" >&2
+	@$(UV) sync --quiet --frozen --inexact --no-default-groups --group embedded
+	@touch $@
+
+.venv/ready-to-develop: pyproject.toml uv.lock | $(UV)
+	@echo "setting up, once …" >&2
+	@$(UV) sync --quiet --frozen
+	@touch $@ .venv/ready-to-run
+
+.tools/uv:
+	@python3 bin/bootstrap.py $@

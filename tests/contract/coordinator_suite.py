@@ -1,0 +1,381 @@
+"""What every `Coordinator` promises. A subclass gives `make`, which connects one more process to the same Redis."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from worker.coordination.bounds import BODY_BYTES_MAX
+from worker.jobs.errors import Rejected
+from worker.jobs.model import Progress
+from worker.ports import Coordinator, EngineSnapshot, StreamReset, WaitingJob
+
+DEADLINE_S = 5.0
+Make = Callable[..., Coordinator]
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """The first true value of the condition within the deadline."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not become true in time"
+        time.sleep(0.005)
+    return value
+
+
+def request(number: int) -> dict[str, Any]:
+    return {"kind": "request", "id": f"{number:024d}", "spec": {"uri": f"https://host/{number}", "user": "ü\ud800"}}
+
+
+def waiting(id: str, user: str, priority: int = 0, since: float = 1_700_000_000.0, due: float = 0.0) -> WaitingJob:
+    return WaitingJob(id, user, priority, since, due)
+
+
+def snapshot(name: str, **changes: Any) -> EngineSnapshot:
+    values = {"slots": 5, "kinds": ("http", "ftp"), "directory": "/d", "free_bytes": None, "speed": 7, "items": 1, "ahead": 0, "at": 1.5}
+    return EngineSnapshot(**{"name": name, "owner": "o", **values, **changes})
+
+
+def event(number: int) -> dict[str, Any]:
+    return {"id": f"job:{number}", "type": "job.queued", "job": "job", "user": "ü", "key": None, "at": 1.5}
+
+
+class CoordinatorSuite:
+    @pytest.fixture
+    def make(self) -> Iterator[Make]:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def redis(self, make: Make) -> Coordinator:
+        return make()
+
+    def write_text(self, coordinator: Coordinator, text: bytes) -> None:
+        """Put a message in the intake as a stranger may have written it."""
+        raise NotImplementedError
+
+    # ---- intake ----
+
+    def test_an_offered_message_is_taken_once_and_gone_when_acknowledged(self, redis: Coordinator) -> None:
+        redis.offer([request(1), request(2)])
+        taken = redis.take_intake("a", 10)
+        assert [entry.body for entry in taken] == [request(1), request(2)]
+        assert redis.take_intake("b", 10) == []
+        assert redis.intake_size() == 2
+        redis.ack_intake([entry.id for entry in taken])
+        redis.ack_intake([entry.id for entry in taken])
+        assert redis.intake_size() == 0
+
+    def test_take_gives_no_more_than_asked_and_in_order(self, redis: Coordinator) -> None:
+        redis.offer([request(n) for n in range(5)])
+        first, rest = redis.take_intake("a", 2), redis.take_intake("a", 10)
+        assert [entry.body for entry in first + rest] == [request(n) for n in range(5)]
+        assert len(first) == 2
+
+    def test_an_empty_intake_answers_at_once(self, redis: Coordinator) -> None:
+        assert redis.take_intake("a", 10) == []
+        assert redis.intake_size() == 0
+        assert redis.offer([]) is False
+        redis.ack_intake([])
+        redis.park_intake([])
+
+    def test_messages_of_a_dead_consumer_come_back_and_new_ones_with_them(self, make: Make) -> None:
+        redis = make(reclaim_s=0.05)
+        redis.offer([request(1)])
+        assert redis.take_intake("dead", 10)
+        redis.offer([request(2)])
+        seen: list[Any] = []
+        until(lambda: seen.extend(entry.body for entry in redis.take_intake("alive", 10)) or request(1) in seen)
+        assert request(2) in seen
+
+    def test_four_consumers_share_a_thousand_messages_each_delivered_once(self, make: Make) -> None:
+        make().offer([request(n) for n in range(1_000)])
+
+        def consume(name: str) -> list[str]:
+            redis, ids = make(), []
+            while taken := redis.take_intake(name, 37):
+                ids += [str((entry.body or {})["id"]) for entry in taken]
+                redis.ack_intake([entry.id for entry in taken])
+            return ids
+
+        with ThreadPoolExecutor(4) as pool:
+            ids = [id for part in pool.map(consume, "abcd") for id in part]
+        assert sorted(ids) == [request(n)["id"] for n in range(1_000)]
+
+    @pytest.mark.parametrize(
+        "text", [b"{not json", b"[1,2]", b"", b'{"a": "\xff"}', b"[" * 50_000], ids=["cut", "list", "none", "bytes", "deep"]
+    )
+    def test_a_message_nobody_can_decode_has_no_body_and_can_be_parked(self, redis: Coordinator, text: bytes) -> None:
+        self.write_text(redis, text)
+        redis.offer([request(1)])
+        taken = redis.take_intake("a", 10)
+        assert [entry.body for entry in taken] == [None, request(1)]
+        redis.park_intake(taken[:1])
+        redis.park_intake(taken[:1])
+        redis.ack_intake([taken[1].id])
+        assert redis.intake_size() == 0
+
+    def test_a_message_that_is_too_long_or_no_json_is_refused_and_none_of_its_batch_kept(self, redis: Coordinator) -> None:
+        for wrong in ({"spec": "x" * BODY_BYTES_MAX}, {"spec": object()}, {"spec": float("nan")}):
+            with pytest.raises(Rejected) as refusal:
+                redis.offer([request(1), wrong])
+            assert refusal.value.field == "spec"
+            assert refusal.value.retry_after_s is None
+        assert redis.intake_size() == 0
+
+    def test_a_full_intake_refuses_and_says_when_to_come_back(self, make: Make) -> None:
+        redis = make(intake_max=3)
+        redis.offer([request(n) for n in range(3)])
+        with pytest.raises(Rejected, match="too many unread requests") as refusal:
+            redis.offer([request(4)])
+        assert refusal.value.retry_after_s == 5
+        redis.ack_intake([entry.id for entry in redis.take_intake("a", 1)])
+        redis.offer([request(4)])
+        assert redis.intake_size() == 3
+
+    # ---- nudges ----
+
+    def test_an_offer_asks_for_one_nudge_until_the_step_looked(self, make: Make) -> None:
+        a, b = make(), make()
+        assert a.offer([request(1)]) is True
+        assert b.offer([request(2)]) is False
+        assert b.may_nudge("intake") is False
+        a.looked("intake")
+        assert b.offer([request(3)]) is True
+
+    def test_eight_threads_nudge_and_exactly_one_may(self, make: Make) -> None:
+        callers = [make() for _ in range(8)]
+        barrier = threading.Barrier(8)
+
+        def nudge(redis: Coordinator) -> bool:
+            barrier.wait()
+            return redis.may_nudge("admit")
+
+        with ThreadPoolExecutor(8) as pool:
+            assert sorted(pool.map(nudge, callers)) == [False] * 7 + [True]
+
+    def test_a_nudge_that_was_lost_is_sent_again_after_its_time(self, make: Make) -> None:
+        redis = make(nudge_s=0.05)
+        assert redis.may_nudge("start")
+        assert redis.may_nudge("finish"), "steps do not share a flag"
+        until(lambda: redis.may_nudge("start"))
+
+    # ---- rest and wake ----
+
+    def test_a_wake_ends_the_rest_of_its_engine_in_another_process(self, make: Make) -> None:
+        owner, other = make(), make()
+        begun = threading.Event()
+
+        def rest() -> tuple[bool, float]:
+            start = time.monotonic()
+            begun.set()
+            return owner.rest("aria2", 10.0), time.monotonic() - start
+
+        with ThreadPoolExecutor(1) as pool:
+            resting = pool.submit(rest)
+            begun.wait(DEADLINE_S)
+            other.wake("qbittorrent")
+            other.wake("aria2")
+            woken, took = resting.result(DEADLINE_S)
+        assert woken is True
+        assert took < 2.0
+
+    def test_wakes_before_a_rest_end_the_next_one_only(self, redis: Coordinator) -> None:
+        redis.wake("aria2")
+        redis.wake("aria2")
+        assert redis.rest("aria2", 1.0) is True
+        assert redis.rest("aria2", 0.05) is False
+
+    def test_a_rest_ends_by_itself(self, redis: Coordinator) -> None:
+        start = time.monotonic()
+        assert redis.rest("aria2", 0.2) is False
+        assert 0.19 <= time.monotonic() - start < 1.0
+        assert redis.rest("aria2", 0.0) is False
+
+    # ---- claims ----
+
+    def test_a_claim_is_for_one_and_only_its_holder_gives_it_back(self, make: Make) -> None:
+        a, b = make(), make()
+        assert a.claim("job", "a", 60.0) is True
+        assert b.claim("job", "b", 60.0) is False
+        assert b.claim("other", "b", 60.0) is True
+        b.unclaim("job", "b")
+        assert b.claim("job", "b", 60.0) is False
+        a.unclaim("job", "a")
+        a.unclaim("job", "a")
+        assert b.claim("job", "b", 60.0) is True
+
+    def test_a_holder_extends_its_claim_by_claiming_again(self, redis: Coordinator) -> None:
+        assert redis.claim("job", "a", 0.2)
+        assert redis.claim("job", "a", 60.0)
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            assert redis.claim("job", "b", 60.0) is False
+            time.sleep(0.01)
+
+    def test_a_claim_that_ran_out_is_not_taken_from_its_next_holder(self, redis: Coordinator) -> None:
+        assert redis.claim("job", "a", 0.05)
+        until(lambda: redis.claim("job", "b", 60.0))
+        redis.unclaim("job", "a")
+        assert redis.claim("job", "a", 60.0) is False
+
+    # ---- waiting index ----
+
+    def test_heads_come_from_each_user_in_turn(self, redis: Coordinator) -> None:
+        redis.add_waiting([waiting(f"{user}{n}", user, since=n) for user in ("b", "a", "c") for n in range(3)])
+        assert redis.waiting_heads(7, 0.0) == ["b0", "a0", "c0", "b1", "a1", "c1", "b2"]
+        assert redis.waiting_heads(7, 0.0)[:2] == ["b0", "a0"], "looking changes nothing"
+        assert redis.waiting_heads(0, 0.0) == []
+        assert redis.waiting_size() == 9
+
+    def test_a_user_whose_job_was_taken_goes_to_the_end_of_the_turn(self, redis: Coordinator) -> None:
+        redis.add_waiting([waiting(f"{user}{n}", user, since=n) for user in "abc" for n in range(40)])
+        taken = []
+        for _ in range(30):
+            head = redis.waiting_heads(1, 0.0)
+            taken += head
+            redis.drop_waiting(head)
+        assert sorted(taken) == sorted(f"{user}{n}" for user in "abc" for n in range(10))
+
+    def test_a_users_jobs_are_ordered_by_priority_then_age_to_the_millisecond(self, redis: Coordinator) -> None:
+        now = 1_763_770_000.123
+        jobs = [
+            waiting("late", "u", since=now + 0.001),
+            waiting("early", "u", since=now),
+            waiting("urgent", "u", priority=1_000, since=now + 9e8),
+            waiting("first", "u", priority=1_000, since=now),
+            waiting("some", "u", priority=1, since=now),
+        ]
+        redis.add_waiting(jobs)
+        order = ["first", "urgent", "some", "early", "late"]
+        assert redis.waiting_heads(10, 0.0) == order
+        assert [redis.waiting_place(id, "u") for id in order] == [0, 1, 2, 3, 4]
+        assert redis.waiting_place("none", "u") is None
+        assert redis.waiting_place("first", "v") is None
+
+    def test_adding_again_changes_nothing_and_another_place_moves_it(self, redis: Coordinator) -> None:
+        jobs = [waiting("x", "u v:*", since=1.25), waiting("y", "u v:*", since=2.5), waiting("z", "w", since=3.75)]
+        redis.add_waiting(jobs)
+        redis.add_waiting([*jobs, *jobs])
+        assert redis.waiting_heads(10, 0.0) == ["x", "z", "y"]
+        redis.add_waiting([waiting("y", "u v:*", priority=5, since=2.5)])
+        assert redis.waiting_heads(10, 0.0) == ["y", "z", "x"]
+        assert redis.waiting_size() == 3
+        redis.drop_waiting(["y", "nothing", "y"])
+        redis.drop_waiting(["x"])
+        assert redis.waiting_heads(10, 0.0) == ["z"]
+        assert redis.waiting_size() == 1
+
+    def test_a_job_is_at_a_head_only_from_when_it_is_due(self, redis: Coordinator) -> None:
+        redis.add_waiting([waiting("now", "u", since=2.0), waiting("later", "u", since=1.0, due=100.5), waiting("other", "v", due=90.0)])
+        assert redis.waiting_heads(10, 80.0) == ["now"]
+        assert redis.waiting_size() == 3
+        assert redis.waiting_place("later", "u") == 0
+        assert redis.waiting_heads(10, 100.5) == ["later", "other", "now"]
+        redis.add_waiting([waiting("later", "u", since=1.0, due=100.5)])
+        assert redis.waiting_heads(10, 100.5) == ["later", "other", "now"]
+        redis.add_waiting([waiting("later", "u", since=1.0, due=200.0)])
+        assert redis.waiting_heads(10, 101.0) == ["now", "other"]
+        redis.add_waiting([waiting("later", "u", since=1.0, due=0.0)])
+        assert redis.waiting_heads(10, 101.0) == ["later", "other", "now"]
+        redis.drop_waiting(["now", "later", "other"])
+        assert redis.waiting_heads(10, 1e9) == []
+        assert redis.waiting_size() == 0
+
+    def test_three_thousand_jobs_go_in_and_out(self, redis: Coordinator) -> None:
+        redis.add_waiting([waiting(f"{n:05d}", f"user {n % 1_000}", since=n) for n in range(3_000)])
+        assert redis.waiting_heads(100, 0.0) == [f"{n:05d}" for n in range(100)]
+        redis.drop_waiting([f"{n:05d}" for n in range(2_999)])
+        assert redis.waiting_heads(100, 0.0) == ["02999"]
+
+    # ---- progress and snapshots ----
+
+    def test_progress_is_replaced_as_a_whole(self, redis: Coordinator) -> None:
+        rows = {"a": Progress(1, None, 3, 4, 5), "b": Progress(2**60, 2**61)}
+        redis.put_progress("aria2", rows)
+        redis.put_progress("other", {"c": Progress(9)})
+        assert redis.progress({"aria2": ["a", "b", "x"], "other": ["c"], "none": ["d"], "empty": []}) == {**rows, "c": Progress(9)}
+        redis.put_progress("aria2", {"b": Progress(3)})
+        assert redis.progress({"aria2": ["a", "b"]}) == {"b": Progress(3)}
+        redis.put_progress("aria2", {})
+        assert redis.progress({"aria2": ["a", "b"], "other": ["c"]}) == {"c": Progress(9)}
+        assert redis.progress({}) == {}
+
+    def test_snapshots_are_shared_until_they_run_out(self, make: Make) -> None:
+        a, b = make(), make(snapshot_s=0.05)
+        assert a.snapshots() == {}
+        a.put_snapshot(snapshot("aria2"))
+        a.put_snapshot(snapshot("aria2", speed=8, error="it is gone"))
+        b.put_snapshot(snapshot("brief"))
+        assert b.snapshots()["aria2"] == snapshot("aria2", speed=8, error="it is gone")
+        until(lambda: set(a.snapshots()) == {"aria2"})
+
+    # ---- events ----
+
+    def test_events_are_read_in_order_from_a_place(self, redis: Coordinator) -> None:
+        nothing, start = redis.read_events(None, 10, 0.0)
+        assert nothing == []
+        redis.publish([event(n) for n in range(5)])
+        first, place = redis.read_events(start, 3, 0.0)
+        rest, end = redis.read_events(place, 3, 0.0)
+        assert first + rest == [event(n) for n in range(5)]
+        assert redis.read_events(end, 3, 0.0) == ([], end)
+
+    def test_a_reader_without_a_place_begins_now(self, redis: Coordinator) -> None:
+        redis.publish([event(1)])
+        nothing, place = redis.read_events(None, 10, 0.0)
+        assert nothing == []
+        redis.publish([event(2)])
+        assert redis.read_events(place, 10, 0.0)[0] == [event(2)]
+
+    @pytest.mark.parametrize("before", [[], [event(1)]], ids=["empty", "used"])
+    def test_a_waiting_reader_is_told_at_once(self, make: Make, before: list[dict[str, Any]]) -> None:
+        reader, writer = make(), make()
+        writer.publish(before)
+        _, place = reader.read_events(None, 10, 0.0)
+        with ThreadPoolExecutor(1) as pool:
+            start = time.monotonic()
+            reading = pool.submit(reader.read_events, place, 10, 10.0)
+            writer.publish([event(2)])
+            events, _ = reading.result(DEADLINE_S)
+        assert events == [event(2)]
+        assert time.monotonic() - start < 2.0
+
+    def test_a_reader_waits_no_longer_than_asked(self, redis: Coordinator) -> None:
+        start = time.monotonic()
+        assert redis.read_events(None, 10, 0.2)[0] == []
+        assert 0.19 <= time.monotonic() - start < 1.0
+
+    def test_a_reader_whose_place_was_trimmed_is_told_when_to_list_from(self, make: Make) -> None:
+        redis = make(events_max=100)
+        _, nothing_yet = redis.read_events(None, 10, 0.0)
+        redis.publish([event(1)])
+        _, place = redis.read_events(nothing_yet, 10, 0.0)
+        redis.publish([event(n) for n in range(2, 500)])
+        for lost in (place, nothing_yet):
+            with pytest.raises(StreamReset) as reset:
+                redis.read_events(lost, 10, 0.0)
+            assert 0 <= reset.value.since <= int(lost.split("-")[0]) / 1_000
+            assert redis.read_events(reset.value.after, 10, 0.0)[0] == []
+        redis.publish([event(500)])
+        assert redis.read_events(reset.value.after, 10, 0.0)[0] == [event(500)]
+
+    def test_a_place_the_stream_never_had_is_a_reset_too(self, redis: Coordinator) -> None:
+        redis.publish([event(1)])
+        for place in ("9999999999999999999-0", "5-0"):
+            with pytest.raises(StreamReset) as reset:
+                redis.read_events(place, 10, 0.0)
+            assert 0 <= reset.value.since <= time.time()
+
+    @pytest.mark.parametrize("place", ["", "0", "$", "1-", "-1-1", "1-1 ", "²-1", "9" * 30 + "-0", "x" * 1_000])
+    def test_what_is_no_place_is_refused(self, redis: Coordinator, place: str) -> None:
+        with pytest.raises(Rejected) as refusal:
+            redis.read_events(place, 10, 0.0)
+        assert refusal.value.field == "after"
+
+    def test_ping_returns(self, redis: Coordinator) -> None:
+        redis.ping()

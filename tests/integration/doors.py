@@ -1,0 +1,112 @@
+"""The services behind the doors: a real store and a real Valkey; steps run when a nudge or the sweeper would run them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from worker import pipeline
+from worker.coordination.redis import RedisCoordinator
+from worker.failpoints import Failpoints
+from worker.jobs.errors import Transient
+from worker.jobs.model import SourceKind
+from worker.metrics import Metrics
+from worker.notify.stream import StreamNotifier
+from worker.ports import EngineSnapshot, Features, Services, Step
+from worker.settings import load
+from worker.store import open_store
+
+DEADLINE_S = 10.0
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """The first true value of the condition within the deadline."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"{what} within {DEADLINE_S:g} s"
+        time.sleep(0.005)
+    return value
+
+
+@dataclass
+class NamedEngine:
+    """An engine the doors know of and never ask."""
+
+    name: str = "aria2"
+    slots: int = 4
+    directory: str = "/nowhere"
+    features: Features = field(default_factory=lambda: Features(kinds=frozenset(SourceKind)))
+    rpc_timeout_s: float = 10.0
+
+    def close(self) -> None:
+        pass
+
+
+class Nudges:
+    """Remembers which steps were nudged."""
+
+    def __init__(self) -> None:
+        self.sent: list[Step] = []
+
+    def nudge(self, step: Step) -> None:
+        self.sent.append(step)
+
+
+class WallClock:
+    def time(self) -> float:
+        return time.time()
+
+
+@contextlib.contextmanager
+def services_on(redis_url: str, prefix: str, directory: Path, **settings: Any) -> Iterator[Services]:
+    """Services of one process over this Redis and a store in this directory."""
+    engine: Any = NamedEngine()
+    services = Services(
+        settings=load(data_dir=directory, redis_url=redis_url, key_prefix=prefix, engines="fake://", **settings),
+        store=open_store(f"sqlite:///{directory / 'haul.db'}"),
+        coordinator=RedisCoordinator(redis_url, prefix=prefix),
+        engines={engine.name: engine},
+        nudger=Nudges(),
+        notifier=None,  # type: ignore[arg-type]
+        clock=WallClock(),
+        metrics=Metrics(),
+        failpoints=Failpoints(),
+        owner="test",
+    )
+    services = replace(services, notifier=StreamNotifier(services.coordinator))
+    try:
+        yield services
+    finally:
+        services.close()
+
+
+@contextlib.contextmanager
+def steps_running(services: Services) -> Iterator[None]:
+    """Does what the supervisor's sweeper and the workers do for the doors: intake when woken, then notify."""
+    stopping = threading.Event()
+
+    def work() -> None:
+        while not stopping.is_set():
+            with contextlib.suppress(Transient):
+                services.coordinator.rest("intake", 0.2)
+                pipeline.run(services, Step.INTAKE)
+                pipeline.run(services, Step.NOTIFY)
+
+    thread = threading.Thread(target=work, name="steps")
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join(DEADLINE_S)
+        assert not thread.is_alive(), "the steps end"
+
+
+def snapshot(name: str = "aria2", error: str | None = None) -> EngineSnapshot:
+    """What an engine's owner shares."""
+    return EngineSnapshot(name, 4, ("http",), "/nowhere", 10**9, 7, 1, 0, time.time(), "owner", error)

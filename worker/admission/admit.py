@@ -1,0 +1,98 @@
+"""The step `admit`: heads of the waiting queues and the state of the engines in, records in `submitting` out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+from worker.admission.decide import Admit, EngineView, Wait, decide
+from worker.jobs.directories import work_directory
+from worker.jobs.model import Job, Transfer
+from worker.jobs.states import Reason, State
+from worker.ports import Change, EngineSnapshot, Lease, Services, Step
+from worker.settings import LEASE_S, STEP_BUDGET_S, SUBMIT_WINDOW_S
+
+LEASE_NAME = "admit"
+LEASE_RETRY_S = 0.02
+
+
+def admit(services: Services, limit: int) -> int:
+    """Admit what may start, at most `limit` jobs; returns how many were admitted.
+
+    One admission runs at a time, under a fenced lease; slots are derived from live records, so a crash leaks nothing.
+    """
+    with _turn(services) as lease:
+        if lease is None:
+            return 0
+        now = services.store.now()
+        jobs = _heads(services, limit, now)
+        views = engine_views(services)
+        changes = list(_changes(services, jobs, views, now))
+        applied = services.store.apply(changes, lease) if changes else []
+        services.failpoints.hit("admit.recorded")
+        started = [a.job.id for a in applied if a.won and a.job is not None and a.job.state is State.SUBMITTING]
+    if started:
+        services.coordinator.drop_waiting(started)
+        services.nudger.nudge(Step.START)
+    return len(started)
+
+
+def engine_views(services: Services) -> dict[str, EngineView]:
+    """Each configured engine as its owner saw it last, with the live count of the store."""
+    snapshots, live = services.coordinator.snapshots(), services.store.engine_counts()
+    return {name: _view(name, snapshots.get(name), live.get(name, 0), services) for name in services.engines}
+
+
+@contextmanager
+def _turn(services: Services) -> Iterator[Lease | None]:
+    owner = f"{services.owner}/{threading.get_ident()}"
+    deadline = time.monotonic() + STEP_BUDGET_S
+    while (lease := services.store.acquire_lease(LEASE_NAME, owner, LEASE_S)) is None and time.monotonic() < deadline:
+        time.sleep(LEASE_RETRY_S)
+    try:
+        yield lease
+    finally:
+        if lease is not None:
+            services.store.release_lease(lease)
+
+
+def _heads(services: Services, limit: int, now: float) -> list[Job]:
+    ids = services.coordinator.waiting_heads(limit, now)
+    jobs = services.store.get(ids)
+    gone = [id for id in ids if id not in jobs or jobs[id].state is not State.QUEUED]
+    if gone:
+        services.coordinator.drop_waiting(gone)
+    return [jobs[id] for id in ids if id in jobs and jobs[id].state is State.QUEUED]
+
+
+def _view(name: str, snapshot: EngineSnapshot | None, live: int, services: Services) -> EngineView:
+    engine = services.engines[name]
+    alive = snapshot is not None and snapshot.error is None
+    ahead = snapshot.ahead if snapshot else 0
+    return EngineView(name, frozenset(map(str, engine.features.kinds)), engine.slots + ahead, live, alive)
+
+
+def _changes(services: Services, jobs: list[Job], views: Mapping[str, EngineView], now: float) -> Iterator[Change]:
+    room = dict(views)
+    for job in jobs:
+        decision = decide(job, room, now)
+        if isinstance(decision, Admit):
+            view = room[decision.engine]
+            room[decision.engine] = replace(view, live=view.live + 1)
+            yield Change(job, _submitting(services, job, decision.engine, now))
+        elif job.reason is not decision.reason:
+            yield Change(job, _waiting(services, job, decision))
+
+
+def _submitting(services: Services, job: Job, engine: str, now: float) -> Job:
+    kept = job.transfer if job.transfer and job.transfer.engine == engine else None
+    directory = kept.directory if kept else work_directory(services.engines[engine].directory, job.id, engine)
+    transfer = Transfer(job.id, engine, job.attempt, directory, now + SUBMIT_WINDOW_S)
+    return job.moved(State.SUBMITTING, services.clock.time(), f"admitted to {engine}", transfer=transfer, reason=None)
+
+
+def _waiting(services: Services, job: Job, wait: Wait) -> Job:
+    return job.noted(services.clock.time(), reason=Reason(wait.reason))

@@ -1,0 +1,172 @@
+"""The two doors: a request becomes a record, once, however often it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+from worker import logs
+from worker.admission import egress
+from worker.admission.control import control
+from worker.admission.queue import announce
+from worker.jobs import requests
+from worker.jobs.errors import Conflict, Rejected
+from worker.jobs.events import Event, EventType
+from worker.jobs.model import Job, Request, Source, SourceKind, job_id, new_job
+from worker.jobs.states import Action, Cause, State
+from worker.ports import Change, Inserted, IntakeEntry, Services, Step
+
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The record of a request; `created` is false when its key was known."""
+
+    job: Job
+    created: bool
+
+
+def accept(services: Services, asked: Sequence[Request]) -> list[Accepted | Rejected]:
+    """Record each request and answer for each, in order; safe to repeat.
+
+    An answer of `Accepted` means the record is durable. `Conflict` means the key is known with another source.
+
+    Raises:
+        Transient: the store does not answer; nothing was recorded, or what was is found again by its key.
+    """
+    answers: list[Accepted | Rejected] = [
+        _refusal(services, request) or Accepted(new_job(request, services.clock.time()), True) for request in asked
+    ]
+    fresh = [answer.job for answer in answers if isinstance(answer, Accepted)]
+    recorded = iter(record(services, fresh))
+    return [answer if isinstance(answer, Rejected) else _answer(answer.job, next(recorded)) for answer in answers]
+
+
+def record(services: Services, jobs: Sequence[Job]) -> list[Inserted]:
+    """Write the records, then let the steps know; a lost word is made up for by the sweep."""
+    inserted = services.store.insert(jobs) if jobs else []
+    services.failpoints.hit("accept.recorded")
+    created = [entry.job for entry in inserted if entry.created]
+    announce(services, [job for job in created if job.state is State.QUEUED])
+    if created:
+        services.nudger.nudge(Step.NOTIFY)
+    return inserted
+
+
+def intake(services: Services, limit: int) -> int:
+    """Turn unread messages of the intake into records and actions, in their order; returns how many were read.
+
+    A message is acknowledged only after what it asks for is recorded. One that cannot be understood is parked.
+    """
+    entries = services.coordinator.take_intake(services.owner, limit)
+    wrong = [entry for entry in entries if not _understood(entry)]
+    if wrong:
+        services.metrics.parked.inc(len(wrong))
+        services.coordinator.park_intake(wrong)
+    good = [entry for entry in entries if _understood(entry)]
+    for kind, group in groupby(good, key=lambda entry: (entry.body or {})["kind"]):
+        run = list(group)
+        _HANDLERS[kind](services, [entry.body or {} for entry in run])
+        services.failpoints.hit("intake.recorded")
+        services.coordinator.ack_intake([entry.id for entry in run])
+    return len(entries)
+
+
+def enqueue(services: Services, body: Mapping[str, Any]) -> None:
+    """Record one request that came as a message; what is wrong with it is told by the event `job.refused`.
+
+    Raises:
+        Rejected: it is no request, or there is no user to tell.
+    """
+    if not _understood(IntakeEntry("", body)):
+        raise Rejected("user", "a request needs a source and a user", fix='send {"source": {"uri": …}, "user": …, "key": …}')
+    _enqueue_all(services, [body])
+
+
+def _enqueue_all(services: Services, bodies: Sequence[Mapping[str, Any]]) -> None:
+    jobs = [_from_message(services, body) for body in bodies]
+    for job, entry in zip(jobs, record(services, jobs), strict=True):
+        if isinstance(_answer(job, entry), Rejected):
+            _tell_conflict(services, entry.job, job)
+
+
+def _control_all(services: Services, bodies: Sequence[Mapping[str, Any]]) -> None:
+    for body in bodies:
+        try:
+            control(services, str(body["job"]), Action(body["action"]))
+        except Rejected as refusal:
+            log.info("an action was refused", job=body["job"], action=body["action"], why=str(refusal))
+
+
+_HANDLERS: Mapping[str, Callable[[Services, Sequence[Mapping[str, Any]]], None]] = {"request": _enqueue_all, "control": _control_all}
+
+
+def _understood(entry: IntakeEntry) -> bool:
+    body = entry.body or {}
+    if body.get("kind") == "control":
+        return isinstance(body.get("job"), str) and body.get("action") in set(Action)
+    spec = body.get("spec")
+    return body.get("kind") == "request" and isinstance(spec, Mapping) and isinstance(spec.get("user"), str | int) and bool(spec["user"])
+
+
+def _refusal(services: Services, request: Request) -> Rejected | None:
+    try:
+        _allowed(services, request)
+    except Rejected as refusal:
+        return refusal
+    return None
+
+
+def _allowed(services: Services, request: Request) -> None:
+    if request.guarded:
+        egress.check(request.source, services.settings.allow_networks)
+    engines = services.engines
+    if request.engine is not None and request.engine not in engines:
+        raise Rejected("engine", f"there is no engine {request.engine!r}", fix=f"one of: {', '.join(sorted(engines)) or 'none'}")
+    able = [engine for name, engine in engines.items() if request.engine in (None, name)]
+    if able and not any(request.source.kind in engine.features.kinds for engine in able):
+        raise Rejected("uri", f"no engine here can fetch a {request.source.kind} source", fix="ask the operator to add one that can")
+
+
+def _answer(job: Job, entry: Inserted) -> Accepted | Rejected:
+    known = entry.job
+    if entry.created or (known.content == job.content and known.user == job.user):
+        return Accepted(known, entry.created)
+    return Conflict(
+        "key", f"{job.key!r} is known with another source, in job {known.id}", fix="use another key, or repeat the first request"
+    )
+
+
+def _from_message(services: Services, body: Mapping[str, Any]) -> Job:
+    spec, at = dict(body["spec"]), services.clock.time()
+    id = body.get("id")
+    known_id = id if isinstance(id, str) and len(id) == len(job_id("", "")) and id.isalnum() else None
+    try:
+        request = requests.parse({name: value for name, value in spec.items() if value is not None})
+        _allowed(services, request)
+        return new_job(request, at, known_id)
+    except Rejected as refusal:
+        return _refused(spec, refusal, at, known_id)
+
+
+def _refused(spec: Mapping[str, Any], refusal: Rejected, at: float, id: str | None) -> Job:
+    key = str(spec["key"])[: requests.KEY_BYTES_MAX] if spec.get("key") is not None else None
+    user = str(spec["user"])[: requests.USER_BYTES_MAX]
+    source = Source(SourceKind.HTTP, str(spec.get("uri") or "")[: requests.URI_BYTES_MAX])
+    base = new_job(Request(source, user, key), at, id)
+    event = Event(1, at, f"refused: {refusal}", EventType.REFUSED, {"field": refusal.field, "reason": refusal.detail, "fix": refusal.fix})
+    return replace(base, state=State.FAILED, cause=Cause.REFUSED, reason=None, message=str(refusal), events=(event,))
+
+
+def _tell_conflict(services: Services, known: Job, asked: Job) -> None:
+    told = any(event.type is EventType.REFUSED and event.data.get("content") == asked.content for event in known.events)
+    if told or known.user != asked.user:
+        return
+    text = "refused: the same key was asked for with another source; this job stays as it is"
+    data = {"field": "key", "reason": "known with another source", "content": asked.content}
+    noted = known.noted(services.clock.time(), text, event=EventType.REFUSED, data=data)
+    services.store.apply([Change(known, noted)])
+    services.nudger.nudge(Step.NOTIFY)

@@ -1,0 +1,107 @@
+"""Answers in words a bot can pass on: why a job is where it is, and what runs and waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from worker.admission.admit import engine_views
+from worker.admission.decide import Admit, decide
+from worker.jobs.errors import NotFound, Transient
+from worker.jobs.model import Job
+from worker.jobs.states import Phase, State, Want
+from worker.ports import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a job is where it is.
+
+    Attributes:
+        text: a sentence for the user.
+        reason: of a queued job that cannot start now.
+        ahead: how many of the user's own jobs go before it; None when it does not wait or it is not known.
+        retry_in_s: seconds until it is tried again, when that is a matter of time.
+    """
+
+    job: Job
+    text: str
+    reason: str | None = None
+    ahead: int | None = None
+    retry_in_s: float | None = None
+
+
+def why(services: Services, id: str) -> Why:
+    """Explain a job by its record, the engines as they are now, and its place in the queue. Raises NotFound."""
+    job = services.store.get([id]).get(id)
+    if job is None:
+        raise NotFound("id", f"there is no job {id}", fix="haul list shows the jobs")
+    return _queued(services, job) if job.state is State.QUEUED else Why(job, _explained(job))
+
+
+def overview(services: Services) -> dict[str, Any]:
+    """What runs and waits, as JSON; live counts from the store, engines as their owners saw them last."""
+    counts, snapshots, live = services.store.counts(), services.coordinator.snapshots(), services.store.engine_counts()
+    engines = []
+    for name, engine in sorted(services.engines.items()):
+        seen = snapshots.get(name)
+        engines.append(
+            {
+                "name": name,
+                "up": seen is not None and seen.error is None,
+                "error": seen.error if seen else "no supervisor has looked at it in the last seconds",
+                "kinds": sorted(map(str, engine.features.kinds)),
+                "slots": engine.slots,
+                "live": live.get(name, 0),
+                "speed": seen.speed if seen else None,
+                "free_bytes": seen.free_bytes if seen else None,
+                "owner": seen.owner if seen else None,
+            }
+        )
+    return {
+        "jobs": {str(state): counts.get(state, 0) for state in State},
+        "waiting": services.coordinator.waiting_size(),
+        "intake": services.coordinator.intake_size(),
+        "engines": engines,
+    }
+
+
+def _queued(services: Services, job: Job) -> Why:
+    now = services.store.now()
+    try:
+        ahead = services.coordinator.waiting_place(job.id, job.user)
+        decision = decide(job, engine_views(services), now)
+    except Transient as error:
+        return Why(job, f"waits; {error}", str(job.reason) if job.reason else None)
+    place = f"; {ahead} of {job.user}'s own jobs go first" if ahead else ""
+    if isinstance(decision, Admit):
+        return Why(job, f"it is about to start on {decision.engine}{place}", None, ahead)
+    until = max(0.0, decision.until - now) if decision.until is not None else None
+    return Why(job, decision.text + place, str(decision.reason), ahead, until)
+
+
+def _explained(job: Job) -> str:
+    if not job.terminal and job.want is Want.CANCEL:
+        return "it is being cancelled"
+    if job.state is State.DOWNLOADING and job.want is Want.PAUSE:
+        return "it is being paused"
+    engine = job.transfer.engine if job.transfer else "an engine"
+    words = {
+        State.SUBMITTING: f"it is being handed to {engine}",
+        State.DOWNLOADING: _downloading(job, engine),
+        State.PAUSED: "it is paused; resume starts it again",
+        State.FINISHING: "all bytes are here; they are checked and moved into place",
+        State.DONE: f"it is done: {job.result.path if job.result else 'in place'}",
+        State.FAILED: f"it failed: {job.message or job.cause}",
+        State.CANCELLED: "it was cancelled",
+    }
+    return words[job.state]
+
+
+def _downloading(job: Job, engine: str) -> str:
+    doing = {
+        Phase.METADATA: "fetches the description of the torrent",
+        Phase.CHECKING: "checks what is on disk",
+        Phase.STALLED: "gets no bytes at the moment",
+    }
+    return f"{engine} {doing.get(job.phase, 'downloads it')}" if job.phase else f"{engine} has it"

@@ -1,0 +1,1 @@
+"""The HTTP door: jobs, events, health and metrics."""

@@ -1,0 +1,122 @@
+"""What every request passes before it reaches a route: it is timed, answered whatever happens, its body bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from prometheus_client import Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from worker import logs
+from worker.api.problems import ProblemResponse
+
+log = logs.get(__name__)
+
+#: Methods told apart in metrics; a caller may invent others.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Watched:
+    """Measures from a request's head to the first byte of its answer; makes a fault of ours a 500 that tells nothing of the inside."""
+
+    def __init__(self, app: ASGIApp, seconds: Histogram) -> None:
+        self._app = app
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, and observe once, by method, route template and status."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 0
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._observe(scope, status, began)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observed)
+        except Exception:
+            if status:  # too late for another answer; the connection is closed
+                raise
+            log.exception("a request failed", method=scope["method"], route=_route(scope))
+            fault = ProblemResponse(500, "a fault of the server; its log says more", fix="try again, and report it if it stays")
+            await fault(scope, receive, observed)
+
+    def _observe(self, scope: Scope, status: int, began: float) -> None:
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self._seconds.labels(method, _route(scope), str(status)).observe(time.perf_counter() - began)
+
+
+class Bounded:
+    """Reads a request's body before the route sees it: at most `bytes_max`, within `seconds`."""
+
+    def __init__(self, app: ASGIApp, bytes_max: int, seconds: float) -> None:
+        self._app = app
+        self._bytes_max = bytes_max
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 413 or 408, or pass on with the whole body."""
+        if scope["type"] != "http" or not _has_body(scope):
+            await self._app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(self._seconds):
+                body = await self._read(receive)
+        except TimeoutError:
+            late = ProblemResponse(408, f"the body did not arrive within {self._seconds:g} s", headers={"Connection": "close"})
+            await late(scope, receive, send)
+            return
+        if body is None:
+            large = ProblemResponse(
+                413,
+                f"body: larger than {self._bytes_max} bytes",
+                field="body",
+                fix="send one job a request",
+                headers={"Connection": "close"},
+            )
+            await large(scope, receive, send)
+            return
+        await self._app(scope, _replay(body, receive), send)
+
+    async def _read(self, receive: Receive) -> bytes | None:
+        """The body; None when it is too large. Raises TimeoutError when it will not arrive."""
+        parts: list[bytes] = []
+        size, more = 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise TimeoutError
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self._bytes_max:
+                return None
+            parts.append(part)
+            more = message.get("more_body", False)
+        return b"".join(parts)
+
+
+def _route(scope: Scope) -> str:
+    return getattr(scope.get("route"), "path", "none")
+
+
+def _has_body(scope: Scope) -> bool:
+    return any((name == b"content-length" and value != b"0") or name == b"transfer-encoding" for name, value in scope["headers"])
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    given = False
+
+    async def replayed() -> Message:
+        nonlocal given
+        if given:
+            return await receive()  # what is left to come is the caller's going away
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed

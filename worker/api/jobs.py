@@ -1,0 +1,83 @@
+"""Jobs by HTTP: ask for one, look at them, act on one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import Query
+from fastapi.responses import JSONResponse
+
+from worker import logs, pipeline
+from worker.api.schemas import JobSpec, JobsQuery
+from worker.jobs import requests
+from worker.jobs.errors import NotFound, Rejected, Transient
+from worker.jobs.model import Job, Progress
+from worker.jobs.states import Action, State
+from worker.jobs.view import job_view
+from worker.ports import JobFilter, Services
+
+log = logs.get(__name__)
+
+
+class Jobs:
+    """The routes of jobs. They answer with JSON as it is built; the response models of `/docs` describe it."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def add(self, body: JobSpec) -> JSONResponse:
+        """Ask for a download. It is recorded when this answers; a known `key` answers 200 with its job, as it is now."""
+        request = requests.parse(dict(body))
+        [answer] = pipeline.accept(self._services, [request])
+        if isinstance(answer, Rejected):
+            raise answer
+        location = {"Location": f"/v1/jobs/{answer.job.id}"}
+        return JSONResponse(job_view(answer.job), 201 if answer.created else 200, location)
+
+    def page(self, query: Annotated[JobsQuery, Query()]) -> JSONResponse:
+        """Jobs, newest first."""
+        where = JobFilter(user=query.user, states=tuple(query.state) or None)
+        page = self._services.store.page(where, query.limit, query.cursor)
+        return JSONResponse({"jobs": self._views(page.jobs), "cursor": page.cursor})
+
+    def show(self, id: str) -> JSONResponse:
+        """One job, its progress and its timeline."""
+        job = self._services.store.get([id]).get(id)
+        if job is None:
+            raise NotFound("id", f"there is no job {id}", fix="GET /v1/jobs lists them")
+        return JSONResponse(self._views([job])[0])
+
+    def why(self, id: str) -> JSONResponse:
+        """Why a job is where it is, in a sentence for its user."""
+        answer = pipeline.why(self._services, id)
+        job = answer.job
+        known = {"text": answer.text, "reason": answer.reason, "ahead": answer.ahead, "retry_in_s": answer.retry_in_s}
+        return JSONResponse({"id": job.id, "state": job.state, **known})
+
+    def act(self, id: str, action: Action) -> JSONResponse:
+        """Pause, resume, cancel or retry a job; safe to repeat. The job may still be on the way there."""
+        return JSONResponse(self._views([pipeline.control(self._services, id, action)])[0])
+
+    def engines(self) -> JSONResponse:
+        """The engines as their owners saw them last."""
+        return JSONResponse({"engines": pipeline.overview(self._services)["engines"]})
+
+    def queue(self) -> JSONResponse:
+        """How many jobs are in each state, what waits, and the engines."""
+        return JSONResponse(pipeline.overview(self._services))
+
+    def _views(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+        progress = self._progress(jobs)
+        return [job_view(job, progress.get(job.id)) for job in jobs]
+
+    def _progress(self, jobs: Sequence[Job]) -> dict[str, Progress]:
+        by_engine: dict[str, list[str]] = {}
+        for job in jobs:
+            if job.state is State.DOWNLOADING and job.transfer:
+                by_engine.setdefault(job.transfer.engine, []).append(job.id)
+        try:
+            return self._services.coordinator.progress(by_engine) if by_engine else {}
+        except Transient as error:
+            log.warning("progress is shown as recorded", error=str(error))
+            return {}

@@ -1,0 +1,135 @@
+"""What comes in by HTTP and what goes out, as `/docs` shows it; unknown members of a request are refused by name."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from worker.jobs.model import SourceKind
+from worker.jobs.states import Cause, Phase, Reason, State, Want
+
+PAGE_MAX = 200
+
+
+class JobSpec(BaseModel):
+    """A download to be made. `worker.jobs.requests` checks the values."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    uri: str = Field(description="http, https, ftp or magnet; the path of a torrent or metalink ends in .torrent, .metalink or .meta4")
+    user: str | int = Field(description="who asks; jobs take turns by user")
+    key: str | int | None = Field(default=None, description="your own name for the request: asked for again, it is the same job")
+    tier: str | None = None
+    priority: int | None = Field(default=None, description="larger goes first among the user's own jobs")
+    name: str | None = Field(default=None, description="a bare file name")
+    sha256: str | None = None
+    hash: bool | None = Field(default=None, description="compute the SHA-256 of the file")
+    engine: str | None = None
+    select: str | list[int] | None = Field(default=None, description="file numbers of a torrent from 1, or a text like 1,3-5")
+    seed_ratio: float | None = None
+    category: str | None = None
+
+
+class JobsQuery(BaseModel):
+    """Which jobs to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user: str | None = None
+    state: list[State] = Field(default=[], description="may be given several times")
+    cursor: str | None = Field(default=None, description="`cursor` of the page before")
+    limit: int = Field(default=50, ge=1, le=PAGE_MAX)
+
+
+class EventsQuery(BaseModel):
+    """Which events to watch."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user: str | None = None
+
+
+class TimelineEntry(BaseModel):
+    """A line of a job's timeline."""
+
+    at: float
+    text: str
+    type: str | None
+
+
+class JobView(BaseModel):
+    """A job. Bytes, bytes a second, seconds since the epoch; the source is shown without its secrets."""
+
+    id: str
+    user: str
+    key: str | None
+    state: State
+    phase: Phase | None
+    reason: Reason | None
+    cause: Cause | None
+    message: str | None
+    want: Want
+    source: str
+    kind: SourceKind
+    name: str | None
+    tier: str
+    priority: int
+    engine: str | None
+    attempt: int
+    done_bytes: int
+    total_bytes: int | None
+    speed: int
+    eta_s: float | None
+    path: str | None
+    size: int | None
+    sha256: str | None
+    seeding: bool
+    created_at: float
+    updated_at: float
+    version: int
+    timeline: list[TimelineEntry]
+
+
+class JobList(BaseModel):
+    """A page of jobs, newest first."""
+
+    jobs: list[JobView]
+    cursor: str | None = Field(description="give it back for the next page; null at the end")
+
+
+class WhyView(BaseModel):
+    """Why a job is where it is."""
+
+    id: str
+    state: State
+    text: str
+    reason: str | None
+    ahead: int | None = Field(description="how many of the user's own jobs go first")
+    retry_in_s: float | None
+
+
+class EngineView(BaseModel):
+    """An engine by what its owner saw last; null is what is not known."""
+
+    name: str
+    up: bool
+    error: str | None
+    kinds: list[str]
+    slots: int
+    live: int = Field(description="slots taken by jobs")
+    speed: int | None
+    free_bytes: int | None
+    owner: str | None
+
+
+class EngineList(BaseModel):
+    """Every engine."""
+
+    engines: list[EngineView]
+
+
+class QueueView(EngineList):
+    """What runs and waits."""
+
+    jobs: dict[State, int]
+    waiting: int = Field(description="jobs in the waiting index")
+    intake: int = Field(description="messages of bots that are not yet recorded")

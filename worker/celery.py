@@ -1,0 +1,296 @@
+"""The Celery application: queues, routes, settings, and the services of each worker process.
+
+`celery -A worker worker|beat|flower|inspect` finds `app` here. Every setting that differs from Celery's default has its
+reason in ARCHITECTURE.md.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Protocol
+
+import click
+from celery import Celery, bootsteps
+from celery.beat import EmbeddedService
+from celery.signals import setup_logging, worker_shutting_down
+from kombu import Queue
+from kombu.exceptions import OperationalError
+
+from beat_schedule import BEAT_SCHEDULE
+from worker import logs, wiring
+from worker.jobs.errors import Transient
+from worker.ports import Services
+from worker.settings import Settings, load
+
+CONTROL, JOBS, MAINTENANCE = "haul.control", "haul.jobs", "haul.maintenance"
+VISIBILITY_S = 900
+TASK_LIMIT_S = 300
+STOP_S = 30.0
+
+assert TASK_LIMIT_S * 3 <= VISIBILITY_S, "a message comes back only after the longest task has ended"
+
+log = logs.get(__name__)
+
+TRANSPORT = {
+    "visibility_timeout": VISIBILITY_S,
+    "unacked_restore_interval": 10,
+    "unacked_restore_throttle": 1,
+    "socket_timeout": 10,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+    "client_name": "haul-celery",
+}
+
+CONFIGURATION: Mapping[str, Any] = {
+    "broker_transport_options": TRANSPORT,
+    "result_backend_transport_options": TRANSPORT,
+    "visibility_timeout": VISIBILITY_S,
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+    "broker_channel_error_retry": True,
+    "broker_pool_limit": 10,
+    "task_default_queue": CONTROL,
+    "task_queues": [Queue(CONTROL), Queue(JOBS), Queue(MAINTENANCE)],
+    "task_routes": {"haul.finish": {"queue": JOBS}, "haul.maintenance.*": {"queue": MAINTENANCE}},
+    "task_create_missing_queues": False,
+    "task_acks_late": True,
+    "task_ignore_result": True,
+    "task_retry_on_worker_lost": True,
+    "task_time_limit": TASK_LIMIT_S,
+    "task_soft_time_limit": TASK_LIMIT_S - 60,
+    "task_serializer": "json",
+    "accept_content": ["json"],
+    "task_send_sent_event": True,
+    "worker_send_task_events": True,
+    "worker_prefetch_multiplier": 1,
+    "worker_cancel_long_running_tasks_on_connection_loss": True,
+    "worker_eta_task_limit": 1000,
+    "worker_soft_shutdown_timeout": 20,
+    "worker_enable_soft_shutdown_on_idle": True,
+    "worker_max_tasks_per_child": 500,
+    "worker_max_memory_per_child": 400_000,
+    "worker_hijack_root_logger": False,
+    "timezone": "UTC",
+    "enable_utc": True,
+    "beat_max_loop_interval": 30,
+    "imports": ["worker.tasks"],
+}
+
+
+class ProcessServices:
+    """The services of this process, built at their first use, which is after fork."""
+
+    def __init__(self, settings: Settings, send: Callable[[str], object]) -> None:
+        self._settings = settings
+        self._send = send
+        self._lock = threading.Lock()
+        self._built: tuple[int, Services] | None = None
+
+    def get(self) -> Services:
+        """The services; a forked child builds its own."""
+        with self._lock:
+            if self._built is None or self._built[0] != os.getpid():
+                self._built = (os.getpid(), wiring.build(self._settings, self._send))
+            return self._built[1]
+
+    def close(self) -> None:
+        """Release the connections of this process, if it made any."""
+        with self._lock:
+            if self._built is not None and self._built[0] == os.getpid():
+                self._built[1].close()
+            self._built = None
+
+
+class HaulApp(Celery):
+    """A Celery application with the services its tasks work with."""
+
+    services: ProcessServices
+    settings: Settings
+
+
+def create_app(settings: Settings) -> HaulApp:
+    """The application for these settings, which have real addresses; nothing is connected yet."""
+    app = HaulApp("haul", broker=settings.redis_address, set_as_current=False)
+    app.conf.update(CONFIGURATION)
+    app.conf.update(
+        beat_schedule=BEAT_SCHEDULE, timezone=settings.timezone, beat_schedule_filename=str(settings.data_dir / "beat-schedule")
+    )
+    app.settings = settings
+    app.services = ProcessServices(settings, sender(app))
+    app.user_options["worker"].add(
+        click.Option(["--supervise"], is_flag=True, help="Run Haul's supervisor in this worker (threads or solo pool).")
+    )
+    app.steps["worker"].update({SupervisorStep, BeatStep, ApiStep})
+    return app
+
+
+def sender(app: Celery) -> Callable[[str], None]:
+    """Sends a task by name, without arguments; raises Transient when the broker does not take it at once."""
+
+    def send(name: str) -> None:
+        try:
+            app.send_task(name, retry=False, ignore_result=True)
+        except (OperationalError, OSError) as error:
+            raise Transient("redis", f"the message {name} is not sent: {type(error).__name__}") from None
+
+    return send
+
+
+class Runs(Protocol):
+    """Something with loops of its own inside a worker process."""
+
+    def start(self) -> object:
+        """Start; returns at once."""
+
+    def stop(self) -> object:
+        """Stop; returns when it has."""
+
+
+class SupervisorStep(bootsteps.StartStopStep):
+    """The supervisor inside a worker; never in a prefork parent, which must not have threads when it forks."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, supervise: bool = False, **options: Any) -> None:
+        self._supervisor: Any = None
+        super().__init__(parent, **options)
+        self.enabled = supervise
+        pool = parent.pool_cls.__module__
+        if supervise and not pool.endswith((".thread", ".solo")):
+            raise SystemExit("--supervise needs the threads or the solo pool: add -P threads, or run `haul supervise` beside this worker")
+
+    def include_if(self, parent: Any) -> bool:  # noqa: ARG002 - the base class passes it
+        """Only where it was asked for."""
+        return bool(self.enabled)
+
+    def start(self, parent: Any) -> None:
+        """Start the loops over the services of this process."""
+        self._supervisor = parent.supervisor = wiring.build_supervisor(parent.app.services.get())
+        self._supervisor.start()
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002
+        """Stop the loops and let the leases go."""
+        if self._supervisor is not None:
+            self._supervisor.stop()
+
+
+class BeatStep(bootsteps.StartStopStep):
+    """Beat as a thread of the one process of an embedded stack."""
+
+    requires = (SupervisorStep,)
+
+    def __init__(self, parent: Any, beat_thread: bool = False, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self.enabled = beat_thread
+        self._service: Any = None
+
+    def include_if(self, parent: Any) -> bool:  # noqa: ARG002
+        """Only where it was asked for."""
+        return bool(self.enabled)
+
+    def start(self, parent: Any) -> None:
+        """Start the schedule."""
+        self._service = EmbeddedService(parent.app, thread=True, schedule_filename=parent.app.conf.beat_schedule_filename)
+        self._service.start()
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002
+        """Write the schedule down and stop."""
+        if self._service is not None:
+            self._service.stop()
+
+
+class ApiStep(bootsteps.StartStopStep):
+    """The HTTP API as threads of the one process of an embedded stack; made by a factory that the command line passes."""
+
+    requires = (SupervisorStep,)
+
+    def __init__(self, parent: Any, api: Callable[[Services, Callable[[], dict[str, float]]], Runs] | None = None, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self.enabled = api is not None
+        self._make = api
+        self._api: Runs | None = None
+
+    def include_if(self, parent: Any) -> bool:  # noqa: ARG002
+        """Only where a factory was passed."""
+        return bool(self.enabled)
+
+    def start(self, parent: Any) -> None:
+        """Listen."""
+        assert self._make is not None, "included without a factory"
+        self._api = self._make(parent.app.services.get(), parent.supervisor.loops)
+        self._api.start()
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002
+        """Finish what is being answered."""
+        if self._api is not None:
+            self._api.stop()
+
+
+def run_worker(
+    settings: Settings,
+    *,
+    roles: frozenset[str] = frozenset({"worker", "supervisor"}),
+    api: Callable[[Services, Callable[[], dict[str, float]]], Runs] | None = None,
+    concurrency: int = 4,
+) -> int:
+    """Run a worker with the threads pool in this process until SIGTERM or Ctrl-C, then drain; a second signal stops at once.
+
+    Args:
+        roles: of `worker`, `supervisor`, `beat`.
+        api: makes the API of this process from its services and the ages of its loops.
+
+    Returns:
+        the exit code.
+    """
+    app = create_app(settings)
+    worker_shutting_down.connect(_stop_at_once_next_time)
+    worker = app.Worker(
+        hostname=f"worker@{socket.gethostname()}-{os.getpid()}",
+        pool="threads",
+        concurrency=concurrency,
+        loglevel=settings.log_level.upper(),
+        without_gossip=True,
+        without_mingle=True,
+        supervise="supervisor" in roles,
+        beat_thread="beat" in roles,
+        api=api,
+        quiet=True,
+    )
+    try:
+        worker.start()
+    finally:
+        app.services.close()
+    return int(worker.exitcode or 0)
+
+
+@setup_logging.connect
+def _own_logging(**_options: Any) -> None:
+    """Celery leaves logging alone when this signal has a receiver; processes of ours set it up with `logs.configure`."""
+    settings = load()
+    logs.configure(settings.log_level, settings.log_format)
+
+
+def _stop_at_once_next_time(**_options: Any) -> None:
+    def at_once(signum: int, _frame: Any) -> None:
+        os._exit(128 + signum)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, at_once)
+
+
+@cache
+def _default_app() -> HaulApp:
+    return create_app(load().connected())
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, made from the environment when Celery's command line asks for it."""
+    if name == "app":
+        return _default_app()
+    raise AttributeError(name)

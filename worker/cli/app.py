@@ -1,0 +1,36 @@
+"""All commands on one page."""
+
+from __future__ import annotations
+
+import typer
+
+from worker.cli import get, jobs, roles, status, watch
+
+# Plain help: the rich one takes three times as long to come up.
+app = typer.Typer(
+    name="haul",
+    help="Download jobs that survive a bad night.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+engines = typer.Typer(name="engines", help="The download engines.", no_args_is_help=True, rich_markup_mode=None)
+
+app.command()(get.get)
+app.command()(roles.up)
+app.command()(roles.supervise)
+app.command()(roles.api)
+app.command()(jobs.add)
+app.command(name="list")(jobs.list_jobs)
+app.command()(jobs.show)
+app.command()(jobs.why)
+app.command()(watch.watch)
+app.command()(jobs.pause)
+app.command()(jobs.resume)
+app.command()(jobs.cancel)
+app.command()(jobs.retry)
+app.command()(status.queue)
+app.command()(status.health)
+app.add_typer(engines)
+engines.command(name="list")(status.list_engines)

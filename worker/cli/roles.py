@@ -1,0 +1,109 @@
+"""The commands that run and stay: the whole stack of one machine, or a single role of a larger one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli.drain import DRAIN_S, bounded_drain
+
+if TYPE_CHECKING:
+    from worker.api.server import ApiServer
+    from worker.cli.embedded import EmbeddedStack
+    from worker.ports import Services
+    from worker.settings import Settings
+
+#: Left for the servers after the loops have stopped.
+SERVERS_STOP_S = 10.0
+
+WhileOpen = Annotated[int | None, typer.Option(hidden=True, help="No API and no schedule, and an end when this descriptor is closed.")]
+
+
+def up(while_open: WhileOpen = None) -> None:
+    """Run one machine's whole stack in the foreground: servers, worker, supervisor, schedule and API.
+
+    Ctrl-C or SIGTERM drains it, within 30 s; a second one stops it at once.
+
+    Example: haul up, then in another terminal haul add https://host/file.iso
+    """
+    from worker.cli.embedded import EmbeddedStack
+
+    settings = _settings()
+    with EmbeddedStack(settings) as stack, bounded_drain(stack.retire, stack.abandon):
+        from worker.celery import run_worker  # while the servers start
+
+        if while_open is None:
+            code = run_worker(stack.connected(), roles=frozenset({"worker", "supervisor", "beat"}), api=_api_of(stack))
+        else:
+            threading.Thread(target=_stop_at_end_of, args=(while_open,), name="parent", daemon=True).start()
+            code = run_worker(stack.connected(), roles=frozenset({"worker", "supervisor"}))
+    raise typer.Exit(code)
+
+
+def supervise() -> None:
+    """Run a supervisor in the foreground: it watches every engine on which it gets the lease.
+
+    Example: HAUL_REDIS_URL=redis://redis:6379/0 HAUL_ENGINES=aria2+http://:secret@aria2:6800/jsonrpc haul supervise
+    """
+    settings = _settings().connected()
+    stop = threading.Event()
+    with bounded_drain(stop.set, lambda: None):
+        from worker import wiring
+
+        services = wiring.build(settings)
+        supervisor = wiring.build_supervisor(services)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        supervisor.start()
+        stop.wait()
+        supervisor.stop(DRAIN_S - SERVERS_STOP_S)
+        services.close()
+
+
+def api() -> None:
+    """Run the HTTP API in the foreground, on HAUL_API_HOST and HAUL_API_PORT.
+
+    Example: HAUL_API_HOST=0.0.0.0 HAUL_API_KEYS_FILE=/run/secrets/keys haul api
+    """
+    settings = _settings().connected()
+    with bounded_drain(lambda: None, lambda: None):
+        from worker import wiring
+        from worker.api.server import serve
+
+        services = wiring.build(settings)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)  # the server handles them, and raises them again when it has drained
+        serve(services, host=settings.api_host, port=settings.api_port).run()
+        services.close()
+
+
+def _settings() -> Settings:
+    from worker import logs
+    from worker.settings import load
+
+    settings = load()
+    logs.configure(settings.log_level, settings.log_format)
+    return settings
+
+
+def _api_of(stack: EmbeddedStack) -> Callable[[Services, Callable[[], dict[str, float]]], ApiServer]:
+    """Makes the API of this process; the stack tells others its address."""
+
+    def make(services: Services, loops: Callable[[], dict[str, float]]) -> ApiServer:
+        from worker.api.server import serve
+
+        settings = services.settings
+        return serve(services, host=settings.api_host, port=settings.api_port, loops=loops, ready=stack.announce)
+
+    return make
+
+
+def _stop_at_end_of(descriptor: int) -> None:
+    """Drain when the process that holds the other end of the pipe closes it or dies."""
+    os.read(descriptor, 1)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,106 @@
+"""The commands that look at the system: engines, queue, health."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from worker.cli import options
+from worker.cli.output import Exit, print_json, size_text
+
+if TYPE_CHECKING:
+    from worker.ports import Services
+
+
+def list_engines(as_json: options.Json = False) -> None:
+    """List the engines with their slots, speed and free space.
+
+    Example: haul engines list
+    """
+    from worker import pipeline
+    from worker.cli.connect import connected
+
+    with connected() as services:
+        engines = pipeline.overview(services)["engines"]
+    if as_json:
+        print_json({"engines": engines})
+        return
+    for engine in engines:
+        sys.stdout.write(_engine_line(engine) + "\n")
+
+
+def queue(as_json: options.Json = False) -> None:
+    """Show how many jobs are in each state, what waits, and what the engines do.
+
+    Example: haul queue
+    """
+    from worker import pipeline
+    from worker.cli.connect import connected
+
+    with connected() as services:
+        seen = pipeline.overview(services)
+    if as_json:
+        print_json(seen)
+        return
+    for state, count in seen["jobs"].items():
+        sys.stdout.write(f"{state:12} {count}\n")
+    sys.stdout.write(f"\n{'waiting':12} {seen['waiting']}\n{'intake':12} {seen['intake']}\n\n")
+    for engine in seen["engines"]:
+        sys.stdout.write(_engine_line(engine) + "\n")
+
+
+def health(
+    deep: Annotated[bool, typer.Option("--deep", help="Ask every engine itself, not only for what its supervisor saw.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Check what a job needs: store, Redis, engines and their supervisor. Exit code 3 when something is down.
+
+    Example: haul health --deep
+    """
+    from worker.cli.connect import connected
+
+    with connected() as services:
+        checks = _checks(services, deep)
+    ok = all(check["ok"] for check in checks.values())
+    if as_json:
+        print_json({"ok": ok, "checks": checks})
+    for name, check in checks.items() if not as_json else ():
+        words = f"ok    {check['ms']:.0f} ms" if check["ok"] else f"DOWN  {check['error']}"
+        sys.stdout.write(f"{name:24} {words}\n")
+    raise typer.Exit(Exit.OK if ok else Exit.UNREACHABLE)
+
+
+def _checks(services: Services, deep: bool) -> dict[str, dict[str, Any]]:
+    checks = {"store": _check(services.store.ping), "redis": _check(services.coordinator.ping)}
+    if checks["redis"]["ok"]:
+        snapshots = services.coordinator.snapshots()
+        for name in services.engines:
+            seen = snapshots.get(name)
+            error = "no supervisor has looked at it in the last seconds" if seen is None else seen.error
+            checks[f"supervisor of {name}"] = {"ok": error is None, "error": error, "ms": 0.0}
+    for name, engine in services.engines.items() if deep else ():
+        checks[f"engine {name}"] = _check(engine.poll)
+    return checks
+
+
+def _check(ask: Callable[[], object]) -> dict[str, Any]:
+    from worker.jobs.errors import Transient
+
+    begun = time.perf_counter()
+    error = None
+    try:
+        ask()
+    except Transient as refusal:
+        error = str(refusal)
+    return {"ok": error is None, "error": error, "ms": round((time.perf_counter() - begun) * 1000, 1)}
+
+
+def _engine_line(engine: Mapping[str, Any]) -> str:
+    if not engine["up"]:
+        return f"{engine['name']:12} DOWN  {engine['error']}"
+    slots = f"{engine['live']}/{engine['slots']} slots"
+    return f"{engine['name']:12} up    {slots}, {size_text(engine['speed'])}/s, {size_text(engine['free_bytes'])} free"

@@ -1,0 +1,84 @@
+"""Every key in Redis, with its type and its lifetime. All may be deleted at any time; only an unread intake is missed.
+
+| key                     | type   | lifetime            | what                                                       |
+|-------------------------|--------|---------------------|------------------------------------------------------------|
+| `<p>:intake`            | stream | until acknowledged  | messages of the doors, field `body`; group `haul`          |
+| `<p>:intake:parked`     | stream | newest 1,000        | messages nobody can decode, fields `id` and theirs         |
+| `<p>:nudge:<step>`      | string | 5 s                 | a nudge is pending                                         |
+| `<p>:wake:<loop>`       | list   | 60 s, one element   | the loop has something to do                               |
+| `<p>:claim:<name>`      | string | the claim's         | the holder                                                 |
+| `<p>:waiting:jobs`      | hash   | -                   | job id -> `<score> <due> <user>`                           |
+| `<p>:waiting:u:<user>`  | zset   | while not empty     | job id by score (`waiting.score`), those that are due      |
+| `<p>:waiting:later`     | zset   | while not empty     | job id by `due`, those that were not due yet               |
+| `<p>:waiting:users`     | zset   | while not empty     | user by turn, those with a queue                           |
+| `<p>:progress:<engine>` | hash   | 60 s                | job id -> JSON                                             |
+| `<p>:engine:<engine>`   | string | 15 s                | the owner's snapshot, JSON                                 |
+| `<p>:engines`           | set    | -                   | names of engines with a snapshot, or that had one          |
+| `<p>:events`            | stream | newest 100,000      | field `event`, JSON; the entry's id is a reader's place    |
+
+The scripts build `waiting:u:` keys from user names, so the keys live on one server, not on a Redis Cluster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: The consumer group of the intake.
+GROUP = "haul"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names of all keys under a prefix."""
+
+    prefix: str = "haul"
+
+    @property
+    def intake(self) -> str:
+        """Stream: unread messages, and read ones until they are acknowledged."""
+        return f"{self.prefix}:intake"
+
+    @property
+    def parked(self) -> str:
+        """Stream: messages that nobody can decode."""
+        return f"{self.prefix}:intake:parked"
+
+    def nudge(self, step: str) -> str:
+        """String: a nudge for the step is pending."""
+        return f"{self.prefix}:nudge:{step}"
+
+    def wake(self, loop: str) -> str:
+        """List of at most one element: the loop shall not rest."""
+        return f"{self.prefix}:wake:{loop}"
+
+    def claim(self, name: str) -> str:
+        """String: who claimed the name."""
+        return f"{self.prefix}:claim:{name}"
+
+    @property
+    def waiting(self) -> list[str]:
+        """The fixed keys of the waiting index, in the order in which the scripts take them: jobs, users, later."""
+        return [f"{self.prefix}:waiting:jobs", f"{self.prefix}:waiting:users", f"{self.prefix}:waiting:later"]
+
+    @property
+    def queue_prefix(self) -> str:
+        """What stands before the user in the key of a user's queue."""
+        return f"{self.prefix}:waiting:u:"
+
+    def progress(self, engine: str) -> str:
+        """Hash: the progress of an engine's jobs."""
+        return f"{self.prefix}:progress:{engine}"
+
+    @property
+    def engines(self) -> str:
+        """Set: names of engines that may have a snapshot."""
+        return f"{self.prefix}:engines"
+
+    def engine(self, name: str) -> str:
+        """String: the snapshot of an engine."""
+        return f"{self.prefix}:engine:{name}"
+
+    @property
+    def events(self) -> str:
+        """Stream: what the outside is told."""
+        return f"{self.prefix}:events"

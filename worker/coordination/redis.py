@@ -1,0 +1,257 @@
+"""`Coordinator` on Redis or Valkey: short commands and scripts, each one round trip and safe to repeat."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from worker.coordination import places, waiting, wire
+from worker.coordination.bounds import BATCH, Bounds, batches
+from worker.coordination.connection import Connection
+from worker.coordination.keys import GROUP, Keys
+from worker.jobs.errors import Rejected, Transient
+from worker.jobs.model import Progress
+from worker.ports import EngineSnapshot, IntakeEntry, Step, WaitingJob
+
+#: The server reads zero as "for ever", and some round down to milliseconds.
+BLOCK_S_MIN = 0.01
+
+
+class RedisCoordinator:
+    """Implements `ports.Coordinator`; made once a process, after fork; safe to use from several threads.
+
+    Redis 6.2, Valkey 7.2 or later; one server, not a Redis Cluster. Every call ends in about `answer_s`, and one
+    that waits in its own time-out and about two seconds more, also when the server hangs.
+
+    Args:
+        url: see `Connection`.
+        prefix: of every key; see `keys`.
+        max_connections: of each pool, one for short calls and one for `rest` and waiting `read_events`.
+
+    Raises:
+        SettingsError: the address cannot be used.
+    """
+
+    def __init__(self, url: str, *, prefix: str = "haul", max_connections: int = 20, bounds: Bounds | None = None) -> None:
+        self._bounds = bounds or Bounds()
+        self._keys = Keys(prefix)
+        self._connection = Connection(url, max_connections=max_connections, bounds=self._bounds)
+        self._redis, self._blocking = self._connection.commands, self._connection.blocking
+        script = self._connection.script
+        self._offer, self._take, self._park = script("offer"), script("take"), script("park")
+        self._claim, self._unclaim = script("claim"), script("unclaim")
+        self._add, self._drop = script("waiting_add"), script("waiting_drop")
+        self._heads, self._place = script("waiting_heads"), script("waiting_place")
+        self._events = script("events")
+
+    # ---- intake ----
+
+    def offer(self, bodies: Sequence[Mapping[str, Any]]) -> bool:
+        """Append messages, up to 1,000 in one round trip; true when the caller should send a nudge for `intake`.
+
+        After an exception some may have been appended; offering all of them again is safe, messages are idempotent.
+
+        Raises:
+            Rejected: a message is too long or no JSON, and none was appended; or the intake is full.
+        """
+        texts = [wire.body_text(body) for body in bodies]
+        keys, bounds = [self._keys.intake, self._keys.nudge(Step.INTAKE)], self._bounds
+        nudge = False
+        for batch in batches(texts):
+            answer = self._offer(keys, [bounds.intake_max, _ms(bounds.nudge_s), secrets.token_hex(8), *batch])
+            if answer < 0:
+                raise Rejected("intake", "too many unread requests", fix="try again later", retry_after_s=bounds.nudge_s)
+            nudge = nudge or answer == 1
+        return nudge
+
+    def take_intake(self, consumer: str, limit: int) -> list[IntakeEntry]:
+        """See `ports.Coordinator`. What a lost answer carried comes again like that of a dead consumer."""
+        bounds = self._bounds
+        entries = self._take([self._keys.intake], [GROUP, consumer, _ms(bounds.reclaim_s), limit, _ms(bounds.consumer_s)])
+        return [IntakeEntry(id, wire.mapping_of(_field(values, "body"))) for id, values in entries]
+
+    def ack_intake(self, ids: Sequence[str]) -> None:
+        """See `ports.Coordinator`."""
+        for batch in batches(ids):
+            with self._connection.answers(), self._redis.pipeline() as pipe:
+                pipe.xack(self._keys.intake, GROUP, *batch)
+                pipe.xdel(self._keys.intake, *batch)
+                pipe.execute()
+
+    def park_intake(self, entries: Sequence[IntakeEntry]) -> None:
+        """See `ports.Coordinator`. They are kept as they came, and the newest 1,000 of them."""
+        for batch in batches(entries):
+            self._park([self._keys.intake, self._keys.parked], [GROUP, self._bounds.parked_max, *(entry.id for entry in batch)])
+
+    def intake_size(self) -> int:
+        """See `ports.Coordinator`."""
+        with self._connection.answers():
+            return int(self._redis.xlen(self._keys.intake))
+
+    # ---- nudges, wakes, claims ----
+
+    def may_nudge(self, step: str) -> bool:
+        """See `ports.Coordinator`. Raises Transient when Redis does not answer."""
+        return bool(self._claim([self._keys.nudge(step)], [secrets.token_hex(8), _ms(self._bounds.nudge_s)]))
+
+    def looked(self, step: str) -> None:
+        """See `ports.Coordinator`."""
+        with self._connection.answers():
+            self._redis.delete(self._keys.nudge(step))
+
+    def wake(self, loop: str) -> None:
+        """See `ports.Coordinator`. Several wakes before a rest end one rest."""
+        key = self._keys.wake(loop)
+        with self._connection.answers(), self._redis.pipeline() as pipe:
+            pipe.lpush(key, "1")
+            pipe.ltrim(key, 0, 0)
+            pipe.expire(key, int(self._bounds.wake_s))
+            pipe.execute()
+
+    def rest(self, loop: str, timeout_s: float) -> bool:
+        """See `ports.Coordinator`. Never raises: without Redis it just waits."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                with self._connection.answers():
+                    if self._blocking.blpop([self._keys.wake(loop)], timeout=self._block_s(left)):
+                        return True
+            except Transient:
+                time.sleep(max(0.0, deadline - time.monotonic()))
+            if time.monotonic() >= deadline:
+                return False
+
+    def claim(self, name: str, holder: str, ttl_s: float) -> bool:
+        """See `ports.Coordinator`."""
+        return bool(self._claim([self._keys.claim(name)], [holder, _ms(ttl_s)]))
+
+    def unclaim(self, name: str, holder: str) -> None:
+        """See `ports.Coordinator`."""
+        self._unclaim([self._keys.claim(name)], [holder])
+
+    # ---- waiting index ----
+
+    def add_waiting(self, jobs: Sequence[WaitingJob]) -> None:
+        """See `ports.Coordinator`. Adding what is there already is cheap, and mends the index when keys were deleted."""
+        for batch in batches(jobs):
+            rows: list[str | int | float] = [value for job in batch for value in (job.id, waiting.score(job), job.due, job.user)]
+            self._add(self._keys.waiting, [self._keys.queue_prefix, *rows])
+
+    def drop_waiting(self, ids: Sequence[str]) -> None:
+        """See `ports.Coordinator`. The users whose jobs go stand at the end of the turn from then on."""
+        for batch in batches(ids):
+            self._drop(self._keys.waiting, [self._keys.queue_prefix, *batch])
+
+    def waiting_heads(self, limit: int, now: float) -> list[str]:
+        """See `ports.Coordinator`. Costs grow with `limit`, not with users or jobs; the order changes by `drop_waiting` only."""
+        heads: list[str] = self._heads(self._keys.waiting, [self._keys.queue_prefix, limit, now, BATCH])
+        return heads
+
+    def waiting_size(self) -> int:
+        """See `ports.Coordinator`."""
+        with self._connection.answers():
+            return int(self._redis.hlen(self._keys.waiting[0]))
+
+    def waiting_place(self, id: str, user: str) -> int | None:
+        """See `ports.Coordinator`. For a job that is not due: how many of those that are would go before it."""
+        place: int | None = self._place([self._keys.waiting[0], self._keys.queue_prefix + user], [id, user])
+        return place
+
+    # ---- progress and snapshots ----
+
+    def put_progress(self, engine: str, rows: Mapping[str, Progress]) -> None:
+        """See `ports.Coordinator`. Readers see the old rows or the new ones."""
+        key = self._keys.progress(engine)
+        with self._connection.answers(), self._redis.pipeline() as pipe:
+            pipe.delete(key)
+            if rows:
+                pipe.execute_command("HSET", key, *(text for id, row in rows.items() for text in (id, wire.progress_text(row))))
+                pipe.expire(key, int(self._bounds.progress_s))
+            pipe.execute()
+
+    def progress(self, ids_by_engine: Mapping[str, Sequence[str]]) -> dict[str, Progress]:
+        """See `ports.Coordinator`."""
+        asked = [(engine, list(ids)) for engine, ids in ids_by_engine.items() if ids]
+        if not asked:
+            return {}
+        with self._connection.answers(), self._redis.pipeline(transaction=False) as pipe:
+            for engine, ids in asked:
+                pipe.hmget(self._keys.progress(engine), ids)
+            answers = pipe.execute()
+        texts = ((id, text) for (_, ids), row in zip(asked, answers, strict=True) for id, text in zip(ids, row, strict=True))
+        return {id: known for id, text in texts if (known := wire.progress_of(text))}
+
+    def put_snapshot(self, snapshot: EngineSnapshot) -> None:
+        """See `ports.Coordinator`."""
+        with self._connection.answers(), self._redis.pipeline() as pipe:
+            pipe.set(self._keys.engine(snapshot.name), wire.snapshot_text(snapshot), px=_ms(self._bounds.snapshot_s))
+            pipe.sadd(self._keys.engines, snapshot.name)
+            pipe.execute()
+
+    def snapshots(self) -> dict[str, EngineSnapshot]:
+        """See `ports.Coordinator`."""
+        with self._connection.answers():
+            names = sorted(self._redis.smembers(self._keys.engines))
+            texts = self._redis.mget([self._keys.engine(name) for name in names]) if names else []
+        found = {name: wire.snapshot_of(text) for name, text in zip(names, texts, strict=True)}
+        return {name: snapshot for name, snapshot in found.items() if snapshot}
+
+    # ---- events ----
+
+    def publish(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """See `ports.Coordinator`. After an exception some may have been appended; readers drop repeats by event id."""
+        for batch in batches([wire.event_text(event) for event in events]):
+            with self._connection.answers(), self._redis.pipeline(transaction=False) as pipe:
+                for text in batch:
+                    pipe.xadd(self._keys.events, {"event": text}, maxlen=self._bounds.events_max, approximate=True)
+                pipe.execute()
+
+    def read_events(self, after: str | None, limit: int, wait_s: float) -> tuple[list[Mapping[str, Any]], str]:
+        """See `ports.Coordinator`. A place is the id of an entry, whose first part is the time in milliseconds.
+
+        Raises:
+            Rejected: `after` is no place.
+        """
+        deadline = time.monotonic() + wait_s
+        place = places.checked(after) if after is not None else self._events_behind("", 0)[1]
+        while True:
+            entries, _ = self._events_behind(place, limit)
+            left = deadline - time.monotonic()
+            if not entries and left > 0:
+                with self._connection.answers():
+                    found = self._blocking.xread({self._keys.events: place}, count=limit, block=_ms(self._block_s(left)))
+                entries = [(id, values["event"]) for _, rows in found or [] for id, values in rows if "event" in values]
+            if entries or time.monotonic() >= deadline:
+                events = [event for _, text in entries if (event := wire.mapping_of(text)) is not None]
+                return events, entries[-1][0] if entries else place
+
+    def _events_behind(self, place: str, limit: int) -> tuple[list[tuple[str, str]], str]:
+        first, last, trimmed, rows = self._events([self._keys.events], [place, limit])
+        if place:
+            places.require(place, places.Kept(first or None, last, bool(trimmed)), time.time())
+        return [(id, _field(values, "event") or "") for id, values in rows], last
+
+    # ---- the rest ----
+
+    def ping(self) -> None:
+        """See `ports.Coordinator`."""
+        with self._connection.answers():
+            self._redis.ping()
+
+    def close(self) -> None:
+        """See `ports.Coordinator`."""
+        self._connection.close()
+
+    def _block_s(self, left_s: float) -> float:
+        return max(BLOCK_S_MIN, min(left_s, self._bounds.block_s))
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1_000))
+
+
+def _field(values: Sequence[str], name: str) -> str | None:
+    return dict(zip(values[::2], values[1::2], strict=True)).get(name)

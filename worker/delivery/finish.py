@@ -1,0 +1,258 @@
+"""The step `finish`: verify, move, record `done`. Each part can be run twice; a crash in between loses nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from worker import logs
+from worker.delivery import place
+from worker.delivery.names import safe_name
+from worker.jobs.directories import delete_work_directory
+from worker.jobs.errors import Failed, Transient
+from worker.jobs.events import EventType
+from worker.jobs.model import Job, Result, SourceKind
+from worker.jobs.states import Cause, State, Want
+from worker.ports import Change, FoundFile, Services, Step
+
+#: A finish that takes longer (a checksum of a large file) keeps its claim by renewing it between blocks.
+CLAIM_S = 60.0
+SYNC_THREADS = 8
+#: Kinds whose work directory holds the one file and nothing else.
+ONE_FILE = frozenset({SourceKind.HTTP, SourceKind.FTP})
+CONTROL_SUFFIX = ".aria2"
+#: The file system may take it later; nothing is given up for them.
+PASSING_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.ENOLCK, errno.ESTALE, errno.EMFILE, errno.ENFILE})
+
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A job on its way into place: its files in the work directory, and where the first of them goes."""
+
+    job: Job
+    files: tuple[FoundFile, ...]
+    result: Result
+
+
+def finish(services: Services, limit: int) -> int:
+    """Finish jobs whose bytes are all here, at most `limit` at a time; returns how many ended.
+
+    Jobs that another thread or process is at are left to it. Those with a checksum go one by one, after the others.
+    """
+    holder, ended, after = f"{services.owner}/{threading.get_ident()}", 0, None
+    while page := services.store.in_state(State.FINISHING, limit, after=after):
+        after = page[-1].id
+        wanted = [job for job in page if job.want is not Want.CANCEL]
+        for group in _groups(wanted):
+            ended += _finish_claimed(services, group, holder)
+    return ended
+
+
+def _groups(jobs: list[Job]) -> list[list[Job]]:
+    slow = [[job] for job in jobs if job.sha256 or job.hash_wanted]
+    quick = [job for job in jobs if not (job.sha256 or job.hash_wanted)]
+    return [quick, *slow] if quick else slow
+
+
+def _finish_claimed(services: Services, jobs: list[Job], holder: str) -> int:
+    mine = [job for job in jobs if services.coordinator.claim(_claim(job), holder, CLAIM_S)]
+    try:
+        return _finish_all(services, mine, holder) if mine else 0
+    finally:
+        for job in mine:
+            services.coordinator.unclaim(_claim(job), holder)
+
+
+def _claim(job: Job) -> str:
+    return f"finish:{job.id}"
+
+
+def _finish_all(services: Services, jobs: list[Job], holder: str) -> int:
+    packed = [_packed(services, job, holder) for job in jobs]
+    failures = [entry for entry in packed if isinstance(entry, Change)]
+    parcels = _intended(services, [entry for entry in packed if isinstance(entry, Parcel)])
+    services.failpoints.hit("finish.intended")
+    with ThreadPoolExecutor(SYNC_THREADS) as pool:
+        moves = list(pool.map(lambda parcel: _moved(services, parcel), parcels))
+    services.failpoints.hit("finish.moved")
+    changes = [*failures, *(change for change in moves if change is not None)]
+    applied = services.store.apply(changes) if changes else []
+    services.failpoints.hit("finish.recorded")
+    ended = [(change.old, a.job) for change, a in zip(changes, applied, strict=True) if a.won and a.job is not None and a.job.terminal]
+    for old, job in ended:
+        _tidy(services, old, job)
+    if ended:
+        services.nudger.nudge(Step.NOTIFY)
+    return len(ended)
+
+
+# ---- verify ----------------------------------------------------------------------------------------------------
+
+
+def _packed(services: Services, job: Job, holder: str) -> Parcel | Change | None:
+    """The verified job, its failure, or None when it cannot be said now."""
+    try:
+        if job.result is not None:  # verified before; the move had begun
+            return Parcel(job, _left(services, job), job.result)
+        files = _files(services, job)
+        digest = _digest(services, job, files, holder)
+        return Parcel(job, files, Result(str(_place_for(services, job, files)), sum(file.size for file in files), digest))
+    except Failed as error:
+        return Change(job, _failed(services, job, Cause(error.cause), str(error)))
+    except (Transient, OSError) as error:
+        log.warning("a job cannot be verified now; it is tried again", job=job.id, error=str(error))
+        return None
+
+
+def _files(services: Services, job: Job) -> tuple[FoundFile, ...]:
+    assert job.transfer is not None, f"job {job.id} has no transfer"
+    if job.source.kind in ONE_FILE:
+        return _one_file(job, job.transfer.directory)
+    engine = services.engines[job.transfer.engine]
+    found = engine.files(engine.handle(job.transfer.id, job.transfer.attempt))
+    for file in found:
+        if not os.path.isfile(file.path) or os.path.getsize(file.path) != file.size:
+            raise Failed(Cause.INCOMPLETE, f"{os.path.basename(file.path)} is not complete on disk")
+    if not found:
+        raise Failed(Cause.INCOMPLETE, "the engine says it is complete and names no file")
+    return tuple(found)
+
+
+def _one_file(job: Job, directory: str) -> tuple[FoundFile, ...]:
+    entries, expected = _on_disk(directory), job.progress.total
+    if any(entry.path.endswith(CONTROL_SUFFIX) for entry in entries):
+        raise Failed(Cause.INCOMPLETE, "the engine says it is complete and its control file is still there")
+    if len(entries) != 1:
+        raise Failed(Cause.INCOMPLETE, f"the work directory holds {len(entries)} files where one was expected")
+    if expected is not None and entries[0].size != expected:
+        raise Failed(Cause.INCOMPLETE, f"the file has {entries[0].size} bytes and should have {expected}")
+    return tuple(entries)
+
+
+def _on_disk(directory: str) -> list[FoundFile]:
+    try:
+        with os.scandir(directory) as entries:
+            return [FoundFile(e.path, e.stat().st_size) for e in entries if e.is_file(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+
+
+def _left(services: Services, job: Job) -> tuple[FoundFile, ...]:
+    """What is still in the work directory of a job whose move had begun; nothing when all of it is in place."""
+    assert job.transfer is not None, f"job {job.id} has no transfer"
+    if job.source.kind in ONE_FILE:
+        return tuple(_on_disk(job.transfer.directory))
+    try:
+        return _files(services, job)
+    except Failed:
+        return ()
+
+
+def _digest(services: Services, job: Job, files: tuple[FoundFile, ...], holder: str) -> str | None:
+    if not (job.sha256 or job.hash_wanted):
+        return None
+    if len(files) > 1:
+        raise Failed(Cause.CHECKSUM, "a SHA-256 checks one file, and this is several")
+    beat = _Beat(lambda: services.coordinator.claim(_claim(job), holder, CLAIM_S))
+    digest = place.sha256(Path(files[0].path), beat)
+    if job.sha256 and digest != job.sha256:
+        raise Failed(Cause.CHECKSUM, f"the checksum is {digest} and should be {job.sha256}")
+    return digest
+
+
+class _Beat:
+    """Calls something at most every few seconds, however often it is called itself."""
+
+    def __init__(self, action: Callable[[], object], every_s: float = CLAIM_S / 4) -> None:
+        self._action = action
+        self._every_s = every_s
+        self._last = time.monotonic()
+
+    def __call__(self) -> None:
+        if time.monotonic() - self._last >= self._every_s:
+            self._last = time.monotonic()
+            self._action()
+
+
+# ---- move ------------------------------------------------------------------------------------------------------
+
+
+def _place_for(services: Services, job: Job, files: tuple[FoundFile, ...]) -> Path:
+    assert job.transfer is not None, f"job {job.id} has no transfer"
+    directory = Path(job.out or os.path.join(services.engines[job.transfer.engine].directory, job.id))
+    inside = Path(files[0].path).relative_to(job.transfer.directory)
+    found = inside.name if len(files) == 1 else inside.parts[0]
+    return place.free_place(directory, job.name or safe_name(found))
+
+
+def _intended(services: Services, parcels: list[Parcel]) -> list[Parcel]:
+    """Write down where each goes before anything is moved; those that were changed meanwhile are left out."""
+    at = services.clock.time()
+    new = [parcel for parcel in parcels if parcel.job.result is None]
+    applied = services.store.apply([Change(p.job, p.job.noted(at, result=p.result)) for p in new]) if new else []
+    won = [replace(p, job=a.job) for p, a in zip(new, applied, strict=True) if a.won and a.job is not None]
+    return [*won, *(parcel for parcel in parcels if parcel.job.result is not None)]
+
+
+def _moved(services: Services, parcel: Parcel) -> Change | None:
+    job, result = parcel.job, parcel.result
+    try:
+        place.sync_files([Path(file.path) for file in parcel.files])
+        place.move(_pieces(parcel))
+    except place.Taken:
+        target = Path(result.path)
+        moved_on = replace(result, path=str(place.free_place(target.parent, target.name)))
+        return Change(job, job.noted(services.clock.time(), "the name was taken meanwhile", result=moved_on))
+    except OSError as error:
+        return _refused(services, job, error)
+    data = {"path": result.path, "size": result.size, "sha256": result.sha256}
+    return Change(job, job.moved(State.DONE, services.clock.time(), f"in place: {result.path}", event=EventType.COMPLETED, data=data))
+
+
+def _refused(services: Services, job: Job, error: OSError) -> Change | None:
+    if error.errno in PASSING_ERRORS:
+        log.warning("a job cannot be moved into place now; it is tried again", job=job.id, error=error.strerror)
+        return None
+    where = f": {error.filename}" if error.filename else ""
+    return Change(job, _failed(services, job, Cause.DISK, f"it cannot be moved into place, {error.strerror}{where}"))
+
+
+def _pieces(parcel: Parcel) -> list[place.Piece]:
+    transfer, target = parcel.job.transfer, Path(parcel.result.path)
+    assert transfer is not None, f"job {parcel.job.id} has no transfer"
+    work = Path(transfer.directory)
+    if len(parcel.files) <= 1:
+        source = Path(parcel.files[0].path) if parcel.files else work / target.name
+        return [place.Piece(source, target, parcel.result.size)]
+    root = work / Path(parcel.files[0].path).relative_to(work).parts[0]
+    return [place.Piece(Path(file.path), target / Path(file.path).relative_to(root), file.size) for file in parcel.files]
+
+
+# ---- record ----------------------------------------------------------------------------------------------------
+
+
+def _failed(services: Services, job: Job, cause: Cause, message: str) -> Job:
+    data = {"cause": str(cause), "reason": message}
+    text = f"failed: {message}"
+    return job.moved(
+        State.FAILED, services.clock.time(), text, event=EventType.FAILED, data=data, cause=cause, message=message, result=None
+    )
+
+
+def _tidy(services: Services, old: Job, job: Job) -> None:
+    """Delete the work directory of what is done, and of bytes that are wrong, which no retry can go on from."""
+    services.metrics.ended.labels(job.state, job.cause or "").inc()
+    if old.transfer is None:
+        return
+    if job.state is State.DONE and job.result is not None:
+        services.metrics.bytes.labels(old.transfer.engine).inc(job.result.size)
+    if job.state is State.DONE or job.cause is Cause.CHECKSUM:
+        delete_work_directory(old.transfer.directory)

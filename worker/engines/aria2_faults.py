@@ -1,0 +1,90 @@
+"""What aria2's error codes mean for a job.
+
+The codes are those of aria2's manual ("EXIT STATUS"); code 1 stands for much, so its text is looked at. The words here are
+for people and our own: aria2's may hold the address with its secrets.
+"""
+
+from __future__ import annotations
+
+import re
+
+from worker.jobs.states import Cause
+from worker.ports import Fault
+
+#: HTTP statuses after which the same request may succeed later.
+PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 509, *range(520, 528)})
+_STATUS = re.compile(r"status=(\d{3})")
+
+_TOO_SLOW = Fault(Cause.INTERRUPTED, True, "the download was too slow")
+_ALREADY = Fault(Cause.ENGINE, True, "aria2 is downloading the same content for another job", elsewhere=True)
+_BAD_TORRENT = Fault(Cause.SOURCE, False, "the torrent is broken")
+_CUT = Fault(Cause.INTERRUPTED, True, "the connection broke again and again")
+_UNKNOWN = Fault(Cause.ENGINE, True, "aria2 gave up without saying why", elsewhere=True)
+
+_BY_CODE: dict[int, Fault] = {
+    2: Fault(Cause.UNREACHABLE, True, "the server did not answer in time"),
+    3: Fault(Cause.NOT_FOUND, False, "the server says there is no such file"),
+    4: Fault(Cause.NOT_FOUND, False, "the server said several times that there is no such file"),
+    5: _TOO_SLOW,
+    6: Fault(Cause.UNREACHABLE, True, "the network failed"),
+    7: Fault(Cause.INTERRUPTED, True, "aria2 was stopped before the end"),
+    8: Fault(Cause.INTERRUPTED, True, "the server cannot continue a broken download"),
+    9: Fault(Cause.DISK, True, "there is no space left on the disk"),
+    10: Fault(Cause.DISK, False, "what is on the disk does not fit the file any more", elsewhere=True),
+    11: _ALREADY,
+    12: _ALREADY,
+    13: Fault(Cause.DISK, False, "a file of that name is in the way", elsewhere=True),
+    14: Fault(Cause.DISK, False, "the file could not be renamed", elsewhere=True),
+    15: Fault(Cause.DISK, False, "a file on the disk could not be opened", elsewhere=True),
+    16: Fault(Cause.DISK, False, "the file could not be created", elsewhere=True),
+    17: Fault(Cause.DISK, False, "the disk reported an error", elsewhere=True),
+    18: Fault(Cause.DISK, False, "the directory could not be created", elsewhere=True),
+    19: Fault(Cause.UNREACHABLE, True, "the server's name cannot be resolved"),
+    20: Fault(Cause.SOURCE, False, "the metalink document is broken"),
+    21: Fault(Cause.HTTP, False, "the FTP server refused the command"),
+    23: Fault(Cause.HTTP, False, "too many redirects"),
+    24: Fault(Cause.FORBIDDEN, False, "the server wants a user name and password, or other ones"),
+    25: _BAD_TORRENT,
+    26: _BAD_TORRENT,
+    27: Fault(Cause.SOURCE, False, "the magnet link is broken"),
+    28: Fault(Cause.ENGINE, False, "aria2 refused an option", elsewhere=True),
+    29: Fault(Cause.HTTP, True, "the server is overloaded or under maintenance"),
+    30: Fault(Cause.ENGINE, True, "aria2 could not read the request", elsewhere=True),
+    32: Fault(Cause.CHECKSUM, False, "the checksum does not match"),
+}
+
+#: For code 1 and for calls that were refused; the first that occurs in aria2's text counts.
+_BY_TEXT: tuple[tuple[str, Fault], ...] = (
+    ("Connection refused", Fault(Cause.UNREACHABLE, True, "the server refuses connections")),
+    ("SSL/TLS handshake failure", Fault(Cause.UNREACHABLE, False, "no secure connection could be made (TLS)")),
+    ("Failed to establish connection", Fault(Cause.UNREACHABLE, True, "no connection to the server")),
+    ("No URI available", _CUT),
+    ("EOF", _CUT),
+    ("Connection reset", _CUT),
+    ("Failed to receive", _CUT),
+    ("Failed to send", _CUT),
+    ("Timeout", Fault(Cause.UNREACHABLE, True, "the server did not answer in time")),
+    ("HTTP header", Fault(Cause.HTTP, False, "the server's answer cannot be read")),
+    ("No URI to download", Fault(Cause.SOURCE, False, "aria2 cannot read this address")),
+    ("unrecognized URI", Fault(Cause.UNSUPPORTED, False, "aria2 cannot fetch this kind of address")),
+)
+
+
+def fault(code: str, text: str) -> Fault:
+    """The fault for an error code of a stopped download, or for code 1 and the text of a refused call."""
+    number = int(code) if code.isdecimal() else 1
+    if number == 22:
+        match = _STATUS.search(text)
+        return _http(int(match[1])) if match else Fault(Cause.HTTP, False, "the server did not answer with the file")
+    if number in _BY_CODE:
+        return _BY_CODE[number]
+    return next((found for words, found in _BY_TEXT if words in text), _UNKNOWN)
+
+
+def _http(status: int) -> Fault:
+    detail = f"the server answered with status {status}"
+    if status in (404, 410):
+        return Fault(Cause.NOT_FOUND, False, detail)
+    if status in (401, 403, 407, 451):
+        return Fault(Cause.FORBIDDEN, False, detail)
+    return Fault(Cause.HTTP, status in PASSING_STATUSES, detail)

@@ -1,0 +1,112 @@
+"""Files as aria2 leaves them in a work directory: control files, preallocated space, names that do not fit.
+
+aria2 keeps what it has of `name` in `name.aria2`. Without that file it trusts the length of `name`, and a preallocated file
+has its full length from the start: then nothing but the holes in it tells that it is not complete.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from worker.jobs.errors import Failed
+from worker.jobs.states import Cause
+from worker.ports import FoundFile
+
+CONTROL = ".aria2"
+NAME_BYTES_MAX = 255
+#: Longer endings are no file types, and are shortened with the rest.
+ENDING_BYTES_MAX = 20
+DOCUMENTS = (".torrent", ".metalink", ".meta4")
+_UNFIT = re.compile(r"[\x00-\x1f\x7f/\\]")
+
+
+def name_max(directory: str) -> int:
+    """Bytes a name may have so that its control file can be written beside it."""
+    try:
+        limit = os.pathconf(directory, "PC_NAME_MAX")
+    except (OSError, ValueError):
+        limit = NAME_BYTES_MAX
+    return limit - len(CONTROL)
+
+
+def short_name(name: str, bytes_max: int) -> str:
+    """The name itself if it can be a file's, else one that can, with the same ending."""
+    name = _UNFIT.sub("_", name)
+    if name in ("", ".", ".."):
+        return "download"
+    if len(name.encode()) <= bytes_max:
+        return name
+    stem, dot, ending = name.rpartition(".")
+    if not stem or len(ending.encode()) > ENDING_BYTES_MAX:
+        stem, dot, ending = name, "", ""
+    kept = stem.encode()[: bytes_max - len((dot + ending).encode())].decode(errors="ignore")
+    return kept + dot + ending
+
+
+def damaged(directory: str) -> list[str]:
+    """Paths to delete before aria2 may look at the directory; only while it does not have it in work.
+
+    An empty control file (the disk was full) fails every download with "Download aborted."; without it the file beside it
+    tells nothing. A file with holes and without control file would be taken for complete.
+    """
+    try:
+        sizes = {entry.path: entry.stat().st_size for entry in os.scandir(directory) if entry.is_file(follow_symlinks=False)}
+    except OSError:
+        return []
+    bad = []
+    for path, size in sizes.items():
+        if path.endswith(CONTROL) and size == 0:
+            bad += [path, *(file for file in (path.removesuffix(CONTROL),) if file in sizes)]
+        elif not path.endswith(CONTROL) and path + CONTROL not in sizes and has_hole(path):
+            bad.append(path)
+    return bad
+
+
+def found_files(row: Mapping[str, Any], *, seeding: bool = False) -> list[FoundFile]:
+    """The selected files of a complete row of aria2 (with its `files` and `dir`), each looked at on the disk.
+
+    Raises:
+        Failed: INCOMPLETE when the disk says otherwise, SOURCE when it is a description that describes nothing.
+    """
+    directory = os.path.realpath(row["dir"])
+    files = [file for file in row["files"] if file["selected"] == "true"]
+    if len(files) == 1 and (files[0]["path"].startswith("[") or files[0]["path"].lower().endswith(DOCUMENTS)):
+        raise Failed(Cause.SOURCE, "the link leads to no valid torrent or metalink")
+    for file in files:
+        fault = _incomplete(file["path"], int(file["length"]), directory, seeding)
+        if fault:
+            raise Failed(Cause.INCOMPLETE, f"{os.path.basename(file['path'])}: {fault}")
+    return [FoundFile(file["path"], int(file["length"])) for file in files]
+
+
+def _incomplete(path: str, length: int, directory: str, seeding: bool) -> str | None:
+    inside = os.path.relpath(os.path.realpath(path), directory)
+    if inside.startswith(".."):
+        return "lies outside its work directory"
+    try:
+        size = os.stat(path).st_size
+    except OSError as error:
+        return f"is complete for aria2 and cannot be read: {error.strerror}"
+    if size != length:
+        return f"has {size} bytes on the disk instead of {length}"
+    # A torrent's control file stands beside its top directory.
+    beside = {path + CONTROL, os.path.join(directory, inside.split(os.sep)[0]) + CONTROL}
+    if not seeding and any(os.path.exists(control) for control in beside):
+        return "still has a control file"
+    # Its control file could not be written, so after a pause or a restart aria2 takes it for complete.
+    if len(os.fsencode(os.path.basename(path))) > name_max(directory) and has_hole(path):
+        return "has parts that were never written"
+    return None
+
+
+def has_hole(path: str) -> bool:
+    """True when parts of the file were allocated and never written; file systems that cannot tell say no."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            return size > 0 and os.lseek(file.fileno(), 0, os.SEEK_HOLE) < size
+        except OSError:
+            return False

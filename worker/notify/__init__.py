@@ -1,0 +1,1 @@
+"""Tells the outside what became of jobs: from the records to the event stream."""

@@ -1,0 +1,89 @@
+"""The path of a job, readable top to bottom: each step is a look at what waits, in batches, and can be run twice.
+
+    accept · enqueue      a door writes the record                                   admission/doors.py
+    intake                messages of bots become records and actions                admission/doors.py
+    admit                 queued      -> submitting, when there is room              admission/admit.py
+    start                 submitting  -> downloading, by the owner of the engine     supervision/attend.py
+    (tick)                downloading -> finishing | failed | paused | queued again  supervision/owner.py
+    finish                finishing   -> done, verified and moved                    delivery/finish.py
+    notify                the outside is told                                        notify/outbox.py
+    control · why         what a user asks, and what a user is told                  admission/control.py, why.py
+
+A nudge makes a step look soon; `sweep` finds whatever no nudge told of.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from worker import logs
+from worker.admission.admit import admit
+from worker.admission.control import control
+from worker.admission.doors import Accepted, accept, enqueue, intake
+from worker.admission.queue import rebuild
+from worker.admission.why import Why, overview, why
+from worker.delivery.finish import finish
+from worker.jobs.states import State
+from worker.notify import outbox
+from worker.ports import Services, Step
+from worker.settings import STEP_BATCH, STEP_BUDGET_S
+
+__all__ = ["Accepted", "Why", "accept", "control", "enqueue", "overview", "run", "sweep", "why"]
+
+log = logs.get(__name__)
+
+
+def start(services: Services, limit: int) -> int:  # noqa: ARG001 - every step has this shape
+    """Wake the owners of the engines; they hand over what is `submitting`."""
+    for engine in services.engines:
+        services.coordinator.wake(engine)
+    return 0
+
+
+STEPS: Mapping[Step, Callable[[Services, int], int]] = {
+    Step.INTAKE: intake,
+    Step.ADMIT: admit,
+    Step.START: start,
+    Step.FINISH: finish,
+    Step.NOTIFY: outbox.drain,
+}
+
+
+def run(services: Services, step: Step) -> int:
+    """Do what waits for a step until nothing is left or 2 s are over, then nudge it again; returns how much was done.
+
+    The nudge's flag is taken down before the first look, so that what comes during the look sends a nudge of its own.
+
+    Raises:
+        Transient: a service does not answer; what was done is done.
+    """
+    services.coordinator.looked(step)
+    begun, total = time.monotonic(), 0
+    with services.metrics.steps.labels(step).time():
+        while done := STEPS[step](services, STEP_BATCH):
+            total += done
+            if time.monotonic() - begun >= STEP_BUDGET_S:
+                services.nudger.nudge(step)
+                break
+    services.metrics.step_items.labels(step).inc(total)
+    return total
+
+
+def sweep(services: Services) -> list[Step]:
+    """Nudge every step that has work, and mend the waiting index; a few counts, however many jobs there are."""
+    counts = services.store.counts((State.QUEUED, State.SUBMITTING, State.FINISHING))
+    queued = counts.get(State.QUEUED, 0)
+    if queued != services.coordinator.waiting_size():
+        rebuild(services)
+    waits = {
+        Step.INTAKE: services.coordinator.intake_size() > 0,
+        Step.ADMIT: queued > 0,
+        Step.START: counts.get(State.SUBMITTING, 0) > 0,
+        Step.FINISH: counts.get(State.FINISHING, 0) > 0,
+        Step.NOTIFY: bool(services.store.unsent(1)),
+    }
+    steps = [step for step, some in waits.items() if some]
+    for step in steps:
+        services.nudger.nudge(step)
+    return steps

@@ -1,0 +1,285 @@
+"""`JobStore` on one SQLite file, for the processes of one machine."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from worker.jobs.errors import LeaseLost, Rejected
+from worker.jobs.model import Job, Progress, from_document, to_document
+from worker.jobs.states import State
+from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run
+from worker.store import sqlite_queries as queries
+from worker.store.boot_clock import Anchor, BootClock
+from worker.store.sqlite_connections import Connections
+from worker.store.sqlite_schema import prepare
+
+#: The seq no job reaches: SQLite's largest integer.
+SEQ_MAX = 2**63 - 1
+
+
+class SqliteStore:
+    """See `JobStore` for the promises. Safe for many threads; each batch is one transaction.
+
+    Args:
+        path: the database file; made when it is not there.
+        clock: replaces the store's clock, in tests.
+
+    Raises:
+        OSError, ValueError: the path cannot be used.
+        Transient: the database is there and does not answer.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] | None = None) -> None:
+        self._connections = Connections(path)
+        try:
+            with self._connections.writing() as connection:
+                prepare(connection)
+                self._clock = clock or _anchored(connection, BootClock())
+        except BaseException:
+            self.close()
+            raise
+
+    def now(self) -> float:
+        """See `JobStore.now`."""
+        return self._clock()
+
+    # ---- jobs ----
+
+    def insert(self, jobs: Sequence[Job]) -> list[Inserted]:
+        """See `JobStore.insert`."""
+        rows = [_row(job) for job in jobs]
+        with self._writing(len(rows)) as (connection, first):
+            created = []
+            for place, (row, job) in enumerate(zip(rows, jobs, strict=True), first):
+                created.append(connection.execute(queries.INSERT, row | {"changed": place}).rowcount == 1)
+                if created[-1] and job.progress != Progress():
+                    connection.execute(queries.FIRST_PROGRESS, {"id": job.id, "document": _json(asdict(job.progress))})
+            known = _select_ids(connection, [job.id for job, new in zip(jobs, created, strict=True) if not new])
+        return [Inserted(new, job if new else known[job.id]) for job, new in zip(jobs, created, strict=True)]
+
+    def get(self, ids: Iterable[str]) -> dict[str, Job]:
+        """See `JobStore.get`."""
+        with self._connections.reading() as connection:
+            return _select_ids(connection, list(ids))
+
+    def apply(self, changes: Sequence[Change], lease: Lease | None = None) -> list[Applied]:
+        """See `JobStore.apply`. A change that is not one version on raises ValueError."""
+        rows = [_change_row(change) for change in changes]
+        with self._writing(len(rows), lease) as (connection, first):
+            won = [connection.execute(queries.APPLY, row | {"changed": place}).rowcount == 1 for place, row in enumerate(rows, first)]
+            now = _select_ids(connection, [change.old.id for change, w in zip(changes, won, strict=True) if not w])
+        return [Applied(w, change.new if w else now.get(change.old.id)) for change, w in zip(changes, won, strict=True)]
+
+    def record_progress(self, rows: Mapping[str, Progress], lease: Lease) -> None:
+        """See `JobStore.record_progress`."""
+        documents = [{"id": id, "document": _json(asdict(progress))} for id, progress in rows.items()]
+        with self._writing(0, lease) as (connection, _):
+            connection.executemany(queries.SET_PROGRESS, documents)
+
+    def at_engine(self, engine: str) -> list[Job]:
+        """See `JobStore.at_engine`."""
+        return self._select(queries.AT_ENGINE, engine=engine)
+
+    def needing_owner(self, engine: str, limit: int) -> list[Job]:
+        """See `JobStore.needing_owner`."""
+        return self._select(queries.NEEDING_OWNER, engine=engine, limit=limit)
+
+    def in_state(self, state: State, limit: int, *, after: str | None = None) -> list[Job]:
+        """See `JobStore.in_state`."""
+        return self._select(queries.IN_STATE, state=state.value, after=after or "", limit=limit)
+
+    def unsent(self, limit: int) -> list[Job]:
+        """See `JobStore.unsent`."""
+        return self._select(queries.UNSENT, limit=limit)
+
+    def mark_sent(self, sent: Mapping[str, int]) -> None:
+        """See `JobStore.mark_sent`."""
+        with self._writing(0) as (connection, _):
+            connection.executemany(queries.MARK_SENT, [{"id": id, "sent": version} for id, version in sent.items()])
+
+    def page(self, where: JobFilter, limit: int, cursor: str | None = None) -> Page:
+        """See `JobStore.page`."""
+        before = SEQ_MAX if cursor is None else _seq(cursor)
+        states = None if where.states is None else frozenset(where.states)
+        if states == frozenset() or limit < 1:
+            return Page((), None)
+        query = queries.page(states, of_user=where.user is not None)
+        with self._connections.reading() as connection:
+            rows = connection.execute(query, {"user": where.user, "before": before, "limit": limit + 1}).fetchall()
+        more = len(rows) > limit
+        return Page(tuple(map(_job, rows[:limit])), _cursor(rows[limit - 1][0]) if more else None)
+
+    def counts(self, states: Iterable[State] | None = None) -> dict[State, int]:
+        """See `JobStore.counts`."""
+        with self._connections.reading() as connection:
+            if states is None:
+                return {State(state): n for state, n in connection.execute(queries.COUNTS)}
+            counted = {state: connection.execute(queries.COUNT_STATE, (state,)).fetchone()[0] for state in states}
+            return {state: n for state, n in counted.items() if n}
+
+    def engine_counts(self) -> dict[str, int]:
+        """See `JobStore.engine_counts`."""
+        with self._connections.reading() as connection:
+            return dict(connection.execute(queries.ENGINE_COUNTS).fetchall())
+
+    # ---- leases ----
+
+    def acquire_lease(self, name: str, owner: str, ttl_s: float) -> Lease | None:
+        """See `JobStore.acquire_lease`."""
+        with self._writing(0) as (connection, _):
+            now = self.now()
+            holder, token, until = connection.execute(queries.LEASE, {"name": name}).fetchone() or (None, 0, 0.0)
+            held = holder is not None and until > now
+            if held and holder != owner:
+                return None
+            lease = Lease(name, owner, token if held else token + 1, now + ttl_s)
+            connection.execute(queries.SET_LEASE, asdict(lease))
+        return lease
+
+    def renew_lease(self, lease: Lease, ttl_s: float) -> Lease:
+        """See `JobStore.renew_lease`. One that has run out is renewed as long as nobody has taken it."""
+        with self._writing(0) as (connection, _):
+            until = _until(connection, lease)
+            renewed = replace(lease, until=max(until, self.now() + ttl_s))
+            connection.execute(queries.SET_LEASE, asdict(renewed))
+        return renewed
+
+    def release_lease(self, lease: Lease) -> None:
+        """See `JobStore.release_lease`."""
+        with self._writing(0) as (connection, _):
+            row = connection.execute(queries.LEASE, {"name": lease.name}).fetchone()
+            if row and row[:2] == (lease.owner, lease.token):
+                connection.execute(queries.SET_LEASE, asdict(lease) | {"owner": None, "until": 0.0})
+
+    # ---- runs ----
+
+    def claim_run(self, name: str, slot: str, owner: str) -> bool:
+        """See `JobStore.claim_run`."""
+        with self._writing(0) as (connection, _):
+            values = {"name": name, "slot": slot, "owner": owner, "now": self.now()}
+            return connection.execute(queries.CLAIM_RUN, values).rowcount == 1
+
+    def end_run(self, name: str, slot: str, *, ok: bool, report: Mapping[str, Any]) -> None:
+        """See `JobStore.end_run`."""
+        with self._writing(0) as (connection, _):
+            values = {"name": name, "slot": slot, "now": self.now(), "ok": ok, "report": _json(dict(report))}
+            connection.execute(queries.END_RUN, values)
+
+    def runs(self, name: str | None, limit: int) -> list[Run]:
+        """See `JobStore.runs`."""
+        query = queries.RUNS if name is None else queries.RUNS_OF
+        with self._connections.reading() as connection:
+            rows = connection.execute(query, {"name": name, "limit": limit}).fetchall()
+        return [_run(row) for row in rows]
+
+    # ---- connection ----
+
+    def ping(self) -> None:
+        """See `JobStore.ping`."""
+        with self._connections.reading() as connection:
+            connection.execute(queries.CHANGES).fetchone()
+
+    def close(self) -> None:
+        """See `JobStore.close`; idempotent."""
+        self._connections.close()
+
+    @contextmanager
+    def _writing(self, changes: int, lease: Lease | None = None) -> Iterator[tuple[sqlite3.Connection, int]]:
+        """A transaction, under the lease when one is given, and the place of the first of its changes in the order of all."""
+        with self._connections.writing() as connection:
+            now = self.now()
+            connection.execute(queries.STAMP, {"now": now, "changes": changes})
+            if lease and _until(connection, lease) <= now:
+                raise LeaseLost("store", f"the lease {lease.name!r} (token {lease.token}) has run out")
+            yield connection, connection.execute(queries.CHANGES).fetchone()[0] - changes + 1
+
+    def _select(self, query: str, **values: Any) -> list[Job]:
+        with self._connections.reading() as connection:
+            rows = connection.execute(query, values).fetchall()
+        return [_job(row) for row in rows]
+
+
+def _anchored(connection: sqlite3.Connection, clock: BootClock) -> Callable[[], float]:
+    boot, offset, latest = connection.execute(queries.ANCHOR).fetchone()
+    anchor = clock.anchor(Anchor(boot, offset) if latest else None, latest)
+    now = clock.at(anchor)
+    connection.execute(queries.SET_ANCHOR, asdict(anchor))
+    connection.execute(queries.STAMP, {"now": now(), "changes": 0})
+    return now
+
+
+def _until(connection: sqlite3.Connection, lease: Lease) -> float:
+    owner, token, until = connection.execute(queries.LEASE, {"name": lease.name}).fetchone() or (None, 0, 0.0)
+    if (owner, token) != (lease.owner, lease.token):
+        raise LeaseLost("store", f"the lease {lease.name!r} (token {lease.token}) is no longer {lease.owner}'s")
+    return float(until)
+
+
+def _select_ids(connection: sqlite3.Connection, ids: list[str]) -> dict[str, Job]:
+    if not ids:
+        return {}
+    jobs = map(_job, connection.execute(queries.GET, {"ids": _json(ids)}))
+    return {job.id: job for job in jobs}
+
+
+def _row(job: Job) -> dict[str, Any]:
+    document = to_document(job)
+    del document["progress"], document["sent"]
+    return {
+        "id": job.id,
+        "user": job.user,
+        "state": job.state.value,
+        "version": job.version,
+        "event": max((event.version for event in job.events if event.type), default=0),
+        "sent": job.sent,
+        "engine": job.transfer.engine if job.transfer and not job.terminal else None,
+        "needs_owner": int(job.needs_owner),
+        "document": _json(document),
+    }
+
+
+def _change_row(change: Change) -> dict[str, Any]:
+    old, new = change.old, change.new
+    if (new.id, new.version) != (old.id, old.version + 1):
+        raise ValueError(f"{new.id} version {new.version} does not follow {old.id} version {old.version}")
+    return _row(new) | {"old_version": old.version, "old_state": old.state.value}
+
+
+def _job(row: tuple[int, str, int, str | None]) -> Job:
+    _, document, sent, progress = row
+    values = json.loads(document) | {"sent": sent}
+    if progress:
+        values["progress"] = json.loads(progress)
+    return from_document(values)
+
+
+def _run(row: tuple[str, str, str, float, float | None, int | None, str]) -> Run:
+    name, slot, owner, started_at, ended_at, ok, report = row
+    return Run(name, slot, owner, started_at, ended_at, None if ok is None else bool(ok), json.loads(report))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _cursor(seq: int) -> str:
+    return base64.urlsafe_b64encode(f"seq:{seq}".encode()).decode().rstrip("=")
+
+
+def _seq(cursor: str) -> int:
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        seq = int(text.removeprefix("seq:"))
+    except (binascii.Error, ValueError):
+        seq = 0
+    if not 0 < seq <= SEQ_MAX or _cursor(seq) != cursor:
+        raise Rejected("cursor", "is not one of ours", fix="start without one, then send the one the last page gave")
+    return seq

@@ -1,0 +1,170 @@
+"""Connections to one SQLite file for the threads of one process: one that writes, a few that read."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from worker.jobs.errors import Transient
+from worker.store.sqlite_schema import check_file
+
+#: How long a call waits for other processes.
+BUSY_S = 5.0
+#: How long it waits for other threads of this process; longer, since each of them may wait for other processes.
+THREADS_WAIT_S = 10.0
+READERS_MAX = 8
+#: The write-ahead log is cut back to this after a burst.
+LOG_BYTES_KEPT = 64 * 1024 * 1024
+
+assert BUSY_S < THREADS_WAIT_S, "a thread outwaits one whose wait for another process is in vain"
+
+_WORDS = {
+    sqlite3.SQLITE_BUSY: f"another process kept the database locked for {BUSY_S:g} s",
+    sqlite3.SQLITE_LOCKED: "the database is locked",
+    sqlite3.SQLITE_FULL: "the disk is full; free some space",
+    sqlite3.SQLITE_IOERR: "the disk answered with an error",
+    sqlite3.SQLITE_CORRUPT: "the database is damaged; restore a backup",
+    sqlite3.SQLITE_NOTADB: "the database is damaged; restore a backup",
+    sqlite3.SQLITE_READONLY: "the database cannot be written to",
+    sqlite3.SQLITE_CANTOPEN: "the database cannot be opened",
+    sqlite3.SQLITE_NOMEM: "the machine is out of memory",
+    sqlite3.SQLITE_INTERRUPT: "the call was interrupted",
+    sqlite3.SQLITE_PROTOCOL: "another process kept the database locked",
+}
+
+
+class Connections:
+    """Opens and lends connections; those that read see the last committed state and block nobody.
+
+    Args:
+        path: the file, made with mode 0600, and its directory, made with mode 0700, when they are not there.
+
+    Raises:
+        OSError, ValueError: the path cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        check_file(path)
+        self._path = path
+        self._closed = False
+        self._turn = threading.Lock()
+        # A place without a connection opens one when it is first lent.
+        self._readers: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue(READERS_MAX)
+        for _ in range(READERS_MAX):
+            self._readers.put(None)
+        with self._mapped():
+            self._writer = self._connect()
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that is durable once the block has ended, and never was when the block raised.
+
+        Raises:
+            Transient: the database cannot be written to now; nothing was written.
+        """
+        if not self._turn.acquire(timeout=THREADS_WAIT_S):
+            raise Transient("store", f"{self._path}: the threads of this process kept it busy for {THREADS_WAIT_S:g} s")
+        try:
+            self._check_open()
+            with self._mapped():
+                self._writer.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._writer
+                    self._writer.execute("COMMIT")
+                finally:
+                    if self._writer.in_transaction:
+                        self._writer.execute("ROLLBACK")
+        finally:
+            self._turn.release()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one SELECT; each sees its own moment.
+
+        Raises:
+            Transient: the database cannot be read now.
+        """
+        self._check_open()
+        try:
+            connection = self._readers.get(timeout=THREADS_WAIT_S)
+        except queue.Empty:
+            raise Transient("store", f"{self._path}: all {READERS_MAX} reading connections were busy for {THREADS_WAIT_S:g} s") from None
+        try:
+            self._check_open()
+            with self._mapped():
+                if connection is None:
+                    connection = self._connect()
+                    connection.execute("PRAGMA query_only = ON")
+                yield connection
+        finally:
+            self._readers.put(connection)
+
+    def close(self) -> None:
+        """Close all connections once the calls under way have ended, or after a bounded wait; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        deadline = time.monotonic() + THREADS_WAIT_S
+        lent = []
+        for _ in range(READERS_MAX):
+            try:
+                lent.append(self._readers.get(timeout=max(0.0, deadline - time.monotonic())))
+            except queue.Empty:
+                break
+        for connection in lent:
+            if connection:
+                connection.close()
+            self._readers.put(None)  # wakes those who wait; they find it closed
+        if self._turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            self._writer.close()
+            self._turn.release()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        try:
+            _use_log(connection)
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES_KEPT}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Transient("store", f"{self._path} is closed in this process")
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+            words = _WORDS.get(code & 0xFF)  # the low byte is the primary code
+            if words is None:
+                raise
+            raise Transient("store", f"{self._path}: {words} ({error})") from error
+
+
+def _use_log(connection: sqlite3.Connection) -> None:
+    """Turn write-ahead logging on; SQLite does not wait here for others who do the same, so this does."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+            continue
+        if mode != "wal":
+            raise ValueError("lies on a file system that cannot keep a write-ahead log; choose a local disk")
+        return

@@ -1,0 +1,72 @@
+"""Every query of the SQLite store. Each goes by an index, which a test asks SQLite itself."""
+
+from __future__ import annotations
+
+from worker.jobs.states import IN_SLOT, TERMINAL, State
+
+_JOB = "SELECT jobs.seq, jobs.document, jobs.sent, progress.document FROM jobs LEFT JOIN progress USING (seq)"
+_TERMINAL = ", ".join(f"'{state}'" for state in sorted(TERMINAL))
+_IN_SLOT = ", ".join(f"'{state}'" for state in sorted(IN_SLOT))
+
+# ---- meta ----
+ANCHOR = "SELECT boot, offset, max(latest, (SELECT coalesce(max(until), 0) FROM leases)) FROM meta WHERE one = 1"
+SET_ANCHOR = "UPDATE meta SET boot = :boot, offset = :offset WHERE one = 1"
+#: Begins every write.
+STAMP = "UPDATE meta SET latest = max(latest, :now), changes = changes + :changes WHERE one = 1"
+CHANGES = "SELECT changes FROM meta WHERE one = 1"
+
+# ---- jobs: writes ----
+INSERT = """
+    INSERT INTO jobs (id, user, state, version, changed, event, sent, engine, needs_owner, document)
+    VALUES (:id, :user, :state, :version, :changed, :event, :sent, :engine, :needs_owner, :document)
+    ON CONFLICT (id) DO NOTHING
+"""
+APPLY = """
+    UPDATE jobs SET state = :state, version = :version, changed = :changed, event = :event, sent = max(sent, :sent),
+        engine = :engine, needs_owner = :needs_owner, document = :document
+    WHERE id = :id AND version = :old_version AND state = :old_state
+"""
+SET_PROGRESS = f"""
+    INSERT INTO progress (seq, document)
+    SELECT seq, :document FROM jobs WHERE id = :id AND state NOT IN ({_TERMINAL})
+    ON CONFLICT (seq) DO UPDATE SET document = excluded.document
+"""  # noqa: S608 - all that is put together in this module are its own constants
+FIRST_PROGRESS = "INSERT INTO progress (seq, document) SELECT seq, :document FROM jobs WHERE id = :id"
+MARK_SENT = "UPDATE jobs SET sent = :sent WHERE id = :id AND sent < :sent"
+
+# ---- jobs: reads ----
+GET = f"{_JOB} WHERE jobs.id IN (SELECT value FROM json_each(:ids))"  # noqa: S608
+AT_ENGINE = f"{_JOB} WHERE jobs.engine = :engine"
+NEEDING_OWNER = f"{_JOB} WHERE jobs.engine = :engine AND jobs.needs_owner = 1 ORDER BY jobs.changed LIMIT :limit"
+IN_STATE = f"{_JOB} WHERE jobs.state = :state AND jobs.id > :after ORDER BY jobs.id LIMIT :limit"
+UNSENT = f"{_JOB} WHERE jobs.event > jobs.sent ORDER BY jobs.changed LIMIT :limit"
+COUNT_STATE = "SELECT count(*) FROM jobs WHERE state = ?"
+COUNTS = "SELECT state, count(*) FROM jobs GROUP BY state"
+ENGINE_COUNTS = f"""
+    SELECT engine, count(*) FROM jobs INDEXED BY jobs_at_engine WHERE engine IS NOT NULL AND state IN ({_IN_SLOT}) GROUP BY engine
+"""  # noqa: S608
+
+# ---- leases ----
+LEASE = "SELECT owner, token, until FROM leases WHERE name = :name"
+SET_LEASE = """
+    INSERT INTO leases (name, owner, token, until) VALUES (:name, :owner, :token, :until)
+    ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, token = excluded.token, until = excluded.until
+"""
+
+# ---- runs ----
+CLAIM_RUN = """
+    INSERT INTO runs (name, slot, owner, started_at) VALUES (:name, :slot, :owner, :now) ON CONFLICT (name, slot) DO NOTHING
+"""
+END_RUN = "UPDATE runs SET ended_at = :now, ok = :ok, report = :report WHERE name = :name AND slot = :slot"
+_RUN = "SELECT name, slot, owner, started_at, ended_at, ok, report FROM runs"
+RUNS = f"{_RUN} ORDER BY seq DESC LIMIT :limit"
+RUNS_OF = f"{_RUN} WHERE name = :name ORDER BY seq DESC LIMIT :limit"
+
+
+def page(states: frozenset[State] | None, *, of_user: bool) -> str:
+    """The query of a page: one arm a state, each in the order of an index, merged by SQLite without sorting."""
+    if states is None and not of_user:
+        return f"{_JOB} WHERE jobs.seq < :before ORDER BY jobs.seq DESC LIMIT :limit"
+    user = "jobs.user = :user AND " if of_user else ""
+    arms = [f"{_JOB} WHERE {user}jobs.state = '{state}' AND jobs.seq < :before" for state in sorted(states or State)]
+    return " UNION ALL ".join(arms) + " ORDER BY 1 DESC LIMIT :limit"

@@ -1,0 +1,106 @@
+"""The tables of the SQLite store, and the check that a file is one of ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+#: `PRAGMA user_version` of the tables below; 0 is an empty file.
+SCHEMA_VERSION = 1
+
+HEADER = b"SQLite format 3\0"
+
+TABLES = (
+    # One row, so that every process of a boot reads the same clock and every write has a place in one order.
+    """
+    CREATE TABLE meta (
+        one     INTEGER PRIMARY KEY CHECK (one = 1),
+        boot    TEXT    NOT NULL,   -- Anchor.boot
+        offset  REAL    NOT NULL,   -- Anchor.offset
+        latest  REAL    NOT NULL,   -- store time of the last write
+        changes INTEGER NOT NULL    -- jobs inserted and changed, ever
+    )
+    """,
+    # The document is the job; the other columns repeat what queries look for, or change without a new version.
+    """
+    CREATE TABLE jobs (
+        seq         INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of recording
+        id          TEXT    NOT NULL UNIQUE,
+        user        TEXT    NOT NULL,
+        state       TEXT    NOT NULL,
+        version     INTEGER NOT NULL,
+        changed     INTEGER NOT NULL,   -- meta.changes of the last change
+        event       INTEGER NOT NULL,   -- version of the last event for the outside
+        sent        INTEGER NOT NULL,   -- Job.sent
+        engine      TEXT,               -- of the transfer, while the job is not terminal
+        needs_owner INTEGER NOT NULL,   -- Job.needs_owner, 0 or 1
+        document    TEXT    NOT NULL    -- JSON without progress and sent
+    )
+    """,
+    # Apart from the documents: a row here is 80 bytes, and all jobs of an engine get a new one every few seconds.
+    """
+    CREATE TABLE progress (
+        seq      INTEGER PRIMARY KEY,   -- jobs.seq
+        document TEXT NOT NULL
+    )
+    """,
+    # A released lease keeps its row: its token must not come back.
+    """
+    CREATE TABLE leases (
+        name  TEXT    PRIMARY KEY,
+        owner TEXT,
+        token INTEGER NOT NULL,
+        until REAL    NOT NULL
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE runs (
+        seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+        name       TEXT    NOT NULL,
+        slot       TEXT    NOT NULL,
+        owner      TEXT    NOT NULL,
+        started_at REAL    NOT NULL,
+        ended_at   REAL,
+        ok         INTEGER,
+        report     TEXT    NOT NULL DEFAULT '{}',
+        UNIQUE (name, slot)
+    )
+    """,
+    # An index ends with the row's seq, so these four are in the order of recording as well.
+    "CREATE INDEX jobs_by_user ON jobs (user, state)",
+    "CREATE INDEX jobs_by_state ON jobs (state)",
+    "CREATE INDEX jobs_at_engine ON jobs (engine, state) WHERE engine IS NOT NULL",
+    "CREATE INDEX runs_by_name ON runs (name)",
+    "CREATE INDEX jobs_by_state_and_id ON jobs (state, id)",
+    "CREATE INDEX jobs_needing_owner ON jobs (engine, changed) WHERE needs_owner = 1",
+    "CREATE INDEX jobs_unsent ON jobs (changed) WHERE event > sent",
+    "INSERT INTO meta VALUES (1, '', 0, 0, 0)",
+)
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no SQLite file before it is touched.
+
+    Raises:
+        ValueError: says what it is not; the caller names the path.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(len(HEADER))
+    if head and head != HEADER:
+        raise ValueError("is not an SQLite database; choose another path")
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make the tables in an empty file; to be called inside a writing transaction.
+
+    Raises:
+        ValueError: the file was written by a newer version.
+    """
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise ValueError(f"was written by a newer version of Haul (schema {version}, this one knows {SCHEMA_VERSION}); upgrade Haul")
+    if version == 0:
+        for statement in TABLES:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -1,0 +1,148 @@
+"""What the owner of an engine does for jobs that its poll does not show: hand over, pause, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from worker import logs
+from worker.jobs.directories import delete_work_directory
+from worker.jobs.events import EventType
+from worker.jobs.model import Job
+from worker.jobs.states import State, Want
+from worker.ports import Change, Engine, Item, Lease, Order, Services
+from worker.settings import SUBMIT_WINDOW_S
+from worker.supervision import settle
+
+log = logs.get(__name__)
+
+
+@dataclass(slots=True)
+class Sorted:
+    """Jobs that need the owner, by what is to be done."""
+
+    submit: list[Job] = field(default_factory=list)
+    shelve: list[Job] = field(default_factory=list)  # admitted, then paused before the engine was told
+    pause: list[Job] = field(default_factory=list)
+    cancel: list[Job] = field(default_factory=list)
+
+
+def sort(jobs: Sequence[Job]) -> Sorted:
+    """What each job needs; pure."""
+    todo = Sorted()
+    for job in jobs:
+        if job.want is Want.CANCEL:
+            todo.cancel.append(job)
+        elif job.state is State.SUBMITTING:
+            (todo.submit if job.want is Want.RUN else todo.shelve).append(job)
+        elif job.state is State.DOWNLOADING and job.want is Want.PAUSE:
+            todo.pause.append(job)
+    return todo
+
+
+def order_of(job: Job) -> Order:
+    """What the engine is asked to do for a job."""
+    transfer = job.transfer
+    assert transfer is not None, f"job {job.id} has no transfer"
+    return Order(
+        transfer=transfer.id,
+        attempt=transfer.attempt,
+        source=job.source,
+        directory=transfer.directory,
+        select=job.select,
+        seed_ratio=job.seed_ratio,
+        category=job.category,
+    )
+
+
+def submit(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job]) -> list[Job]:
+    """Hand jobs over and record what became of each; returns the records that are now `downloading`.
+
+    No call is begun that could end after a job's `submit_until`; a window that is over is opened anew only after the
+    longest call of its time has ended. Whatever crashes in between, the same attempt has the same name at the engine.
+    """
+    ready = _in_window(services, engine, lease, jobs)
+    if not ready:
+        return []
+    services.failpoints.hit("start.intent")
+    faults = engine.submit([order_of(job) for job in ready])
+    services.failpoints.hit("start.submitted")
+    at, now = services.clock.time(), services.store.now()
+    news = [_taken(job, at) if fault is None else settle.failed(job, fault, at, now) for job, fault in zip(ready, faults, strict=True)]
+    applied = services.store.apply([Change(job, new) for job, new in zip(ready, news, strict=True) if new is not None], lease)
+    return [a.job for a in applied if a.won and a.job is not None and a.job.state is State.DOWNLOADING]
+
+
+def shelve(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job], items: dict[str, Item]) -> None:
+    """Jobs paused while they were being handed over: those the engine has are recorded as there, the others as paused."""
+    at, now = services.clock.time(), services.store.now()
+    changes = []
+    for job in jobs:
+        if _handle(engine, job) in items:
+            changes.append(Change(job, job.moved(State.DOWNLOADING, at, f"{engine.name} has it")))
+        elif job.transfer is not None and now >= job.transfer.submit_until - engine.rpc_timeout_s:
+            changes.append(Change(job, job.moved(State.PAUSED, at, "paused", event=EventType.PAUSED)))
+    if changes:
+        services.store.apply(changes, lease)
+
+
+def pause(engine: Engine, jobs: Sequence[Job]) -> None:
+    """Ask the engine; the next poll shows whether it is true."""
+    if jobs:
+        engine.pause([_handle(engine, job) for job in jobs])
+
+
+def cancel(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job]) -> list[str]:
+    """Remove the jobs at the engine, ask it again, delete what was fetched, and record; returns the handles that are gone."""
+    doable = [job for job in jobs if _may_cancel(job)]
+    if not doable:
+        return []
+    gone = set(engine.remove([_handle(engine, job) for job in doable]))
+    services.failpoints.hit("cancel.removed")
+    at = services.clock.time()
+    changes = [Change(job, _cancelled(job, at)) for job in doable if _handle(engine, job) in gone]
+    applied = services.store.apply(changes, lease)
+    for change, result in zip(changes, applied, strict=True):
+        if result.won and change.old.transfer is not None:
+            delete_work_directory(change.old.transfer.directory)
+    return sorted(gone)
+
+
+def _cancelled(job: Job, at: float) -> Job:
+    return job.moved(State.CANCELLED, at, "cancelled", event=EventType.CANCELLED, phase=None, reason=None, transfer=None)
+
+
+def _may_cancel(job: Job) -> bool:
+    return job.transfer is not None and not (job.state is State.FINISHING and job.result is not None)
+
+
+def _handle(engine: Engine, job: Job) -> str:
+    assert job.transfer is not None, f"job {job.id} has no transfer"
+    return engine.handle(job.transfer.id, job.transfer.attempt)
+
+
+def _in_window(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job]) -> list[Job]:
+    now = services.store.now()
+    ready, late = [], []
+    for job in jobs:
+        assert job.transfer is not None, f"job {job.id} has no transfer"
+        if now + engine.rpc_timeout_s <= job.transfer.submit_until:
+            ready.append(job)
+        elif now >= job.transfer.submit_until + engine.rpc_timeout_s:
+            late.append(job)
+    return ready + _reopened(services, lease, late, now)
+
+
+def _reopened(services: Services, lease: Lease, jobs: Sequence[Job], now: float) -> list[Job]:
+    at = services.clock.time()
+    changes = []
+    for job in jobs:
+        if job.transfer is not None:
+            transfer = replace(job.transfer, submit_until=now + SUBMIT_WINDOW_S)
+            changes.append(Change(job, job.noted(at, "the engine did not answer; it is handed over again", transfer=transfer)))
+    return [a.job for a in services.store.apply(changes, lease) if a.won and a.job is not None] if changes else []
+
+
+def _taken(job: Job, at: float) -> Job:
+    engine = job.transfer.engine if job.transfer else None
+    return job.moved(State.DOWNLOADING, at, f"{engine} has it", event=EventType.STARTED, data={"engine": engine, "attempt": job.attempt})

@@ -1,0 +1,66 @@
+"""Holding a lease: renewed in time, or given up before somebody else can have it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+
+from worker.jobs.errors import LeaseLost, Transient
+from worker.ports import JobStore, Lease
+from worker.settings import LEASE_GIVE_UP_S, LEASE_RENEW_S, LEASE_S
+
+
+class Held:
+    """A lease that one loop holds and renews as it goes; not shared between threads.
+
+    A holder that could not renew for `LEASE_GIVE_UP_S` of its own monotonic clock has no lease any more, whatever the
+    store says later, so a call to an engine begun under it ends before the lease does.
+    """
+
+    def __init__(self, store: JobStore, name: str, owner: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._name = name
+        self._owner = owner
+        self._monotonic = monotonic
+        self._lease: Lease | None = None
+        self._renewed_at = 0.0
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the store confirmed the lease last."""
+        return self._monotonic() - self._renewed_at
+
+    def has_time_for(self, seconds: float) -> bool:
+        """True when a call that takes so long ends before the lease does."""
+        return self._lease is not None and self.age_s + seconds <= LEASE_S
+
+    def keep(self) -> Lease | None:
+        """The lease, acquired or renewed when it is due; None while somebody else holds it or the store is away."""
+        if self._lease is not None and self.age_s < LEASE_RENEW_S:
+            return self._lease
+        asked_at = self._monotonic()
+        try:
+            self._lease = self._renew(self._lease) if self._lease else self._store.acquire_lease(self._name, self._owner, LEASE_S)
+            self._renewed_at = asked_at
+        except LeaseLost:
+            self._lease = None
+        except Transient:
+            if self._lease is None or self.age_s >= LEASE_GIVE_UP_S:
+                self._lease = None
+                raise
+        return self._lease
+
+    def drop(self) -> None:
+        """Forget it without telling the store: it was taken from us."""
+        self._lease = None
+
+    def release(self) -> None:
+        """Let the next owner have it at once; a store that does not answer lets it run out."""
+        if self._lease is not None:
+            with contextlib.suppress(Transient):  # it runs out by itself
+                self._store.release_lease(self._lease)
+            self._lease = None
+
+    def _renew(self, lease: Lease) -> Lease:
+        return self._store.renew_lease(lease, LEASE_S)

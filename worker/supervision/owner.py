@@ -1,0 +1,300 @@
+"""One engine's owner: while it holds the lease it looks once a tick, writes what changed, and does what the records ask."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Iterable
+
+from worker import logs
+from worker.jobs.errors import LeaseLost, Transient
+from worker.jobs.model import Job, Progress
+from worker.jobs.states import AT_ENGINE, State, Want
+from worker.ports import Engine, EngineSnapshot, Lease, Poll, Services, Step
+from worker.settings import RECONCILE_S, STEP_BATCH
+from worker.supervision import attend, settle
+from worker.supervision.diff import Findings, Watched, diff
+from worker.supervision.lease import Held
+from worker.supervision.reconcile import Reconciler
+
+TICK_S = 1.0
+TICK_AFTER_END_S = 0.05
+STANDBY_S = 2.0
+STALL_S = 60.0
+PROGRESS_STORE_S = 5.0
+AHEAD_WINDOW_S = 2.0
+AHEAD_MAX = 200
+CLEAR_S = 0.5
+
+log = logs.get(__name__)
+
+
+class Owner:
+    """The loop of one engine. `tick` is one turn of it; `run` turns until told to stop.
+
+    What it remembers between ticks (`watched`) only saves reading: it is made anew from the store when the lease is won
+    and every minute.
+    """
+
+    def __init__(self, services: Services, engine: Engine) -> None:
+        self.engine = engine
+        self.ticked_at = time.monotonic()
+        self._services = services
+        self._held = Held(services.store, f"engine:{engine.name}", services.owner)
+        self._reconciler = Reconciler(services, engine)
+        self._watched: dict[str, Watched] = {}
+        self._finishing: dict[str, str] = {}
+        self._ends: deque[float] = deque(maxlen=AHEAD_MAX)
+        self._shown: dict[str, Progress] = {}
+        self._stored: dict[str, Progress] = {}
+        self._session: str | None = None
+        self._token = 0
+        self._loaded_at = self._stored_at = self._cleared_at = float("-inf")
+        self._error: str | None = None
+        self._stopping = False
+
+    def run(self) -> None:
+        """Turn until `stop`; then write the last progress and let the lease go."""
+        while not self._stopping:
+            ended = self._turn()
+            self.ticked_at = time.monotonic()
+            self._rest(TICK_AFTER_END_S if ended else TICK_S)
+        self._last_words()
+
+    def stop(self) -> None:
+        """Make `run` return after the turn it is in."""
+        self._stopping = True
+        with contextlib.suppress(Transient):  # it rests for a second at most
+            self._services.coordinator.wake(self.engine.name)
+
+    def _turn(self) -> int:
+        try:
+            lease = self._held.keep()
+            if lease is None:
+                self._standby()
+                return 0
+            with self._services.metrics.ticks.labels(self.engine.name).time():
+                ended = self.tick(lease)
+            self._say(None)
+            return ended
+        except LeaseLost as error:
+            self._held.drop()
+            self._say(str(error))
+        except Transient as error:
+            self._services.metrics.tick_errors.labels(self.engine.name).inc()
+            self._say(str(error))
+            self._share(None)
+        except Exception:  # a loop that ends would leave its engine without an owner
+            self._services.metrics.tick_errors.labels(self.engine.name).inc()
+            log.exception("a look at the engine failed in a way it should not; it goes on", engine=self.engine.name)
+        return 0
+
+    def tick(self, lease: Lease) -> int:
+        """Look at the engine once and follow; returns how many downloads ended."""
+        self._reload(lease)
+        self._attend(lease)
+        poll = self.engine.poll()
+        if poll.session != self._session:
+            self._session = poll.session
+            self._loaded_at = float("-inf")  # restarted: every record is compared anew, now
+            self._reload(lease)
+        found = diff(self._watched, poll.items, time.monotonic(), STALL_S)
+        ended = self._follow(lease, poll, found)
+        self._show(lease, poll)
+        self._clear_finished()
+        self._reconciler.consider(lease, poll, found.foreign)
+        self._ends.extend([time.monotonic()] * ended)
+        self._share(poll)
+        if ended:
+            self._services.nudger.nudge(Step.ADMIT)
+        return ended
+
+    # ---- what the records ask ------------------------------------------------------------------------------------
+
+    def _attend(self, lease: Lease) -> None:
+        while jobs := self._services.store.needing_owner(self.engine.name, STEP_BATCH):
+            todo = attend.sort(jobs)
+            if not self._held.has_time_for(self.engine.rpc_timeout_s):
+                return
+            started = attend.submit(self._services, self.engine, lease, todo.submit)
+            self._watch(started)
+            attend.pause(self.engine, todo.pause)
+            if todo.shelve:
+                attend.shelve(self._services, self.engine, lease, todo.shelve, dict(self.engine.poll().items))
+            for handle in attend.cancel(self._services, self.engine, lease, todo.cancel):
+                self._watched.pop(handle, None)
+                self._finishing.pop(handle, None)
+            if started or todo.cancel:
+                self._services.nudger.nudge(Step.NOTIFY)
+            if len(jobs) < STEP_BATCH or not started:
+                return
+
+    # ---- what the engine shows -----------------------------------------------------------------------------------
+
+    def _follow(self, lease: Lease, poll: Poll, found: Findings) -> int:
+        if found.quiet:
+            return 0
+        services, at, now = self._services, self._services.clock.time(), self._services.store.now()
+        handles = [*found.complete, *found.failed, *found.stopped, *found.missing, *found.phases]
+        by_job = {self._watched[handle].job: handle for handle in handles}
+        completes, stops = set(found.complete), set(found.stopped)
+        final = {self._watched[h].job: settle.final(poll.items[h]) for h in found.complete}
+        if final:
+            services.store.record_progress(final, lease)
+
+        def change(job: Job) -> Job | None:
+            handle = by_job[job.id]
+            item = poll.items.get(handle)
+            if item is None:
+                return settle.lost(job, at, now)
+            if handle in completes:
+                return settle.completed(job, item, at)
+            if item.fault is not None:
+                return settle.failed(job, item.fault, at, now)
+            if handle in found.phases:
+                return settle.phased(job, found.phases[handle], at)
+            return settle.stopped(job, at) if handle in stops else None
+
+        jobs = settle.move(services, lease, by_job, change)
+        services.failpoints.hit("tick.recorded")
+        self._after(jobs, by_job, found)
+        return sum(1 for h in (*found.complete, *found.failed) if h not in self._watched or self._watched[h].state is not State.DOWNLOADING)
+
+    def _after(self, jobs: dict[str, Job], by_job: dict[str, str], found: Findings) -> None:
+        """Bring the engine and what is remembered in line with the records."""
+        again: list[Job] = []
+        for job in jobs.values():
+            handle = by_job[job.id]
+            self._remember(handle, job)
+            if job.state is State.DOWNLOADING and job.want is Want.RUN and handle in found.stopped:
+                again.append(job)
+            if job.terminal:
+                self._services.metrics.ended.labels(job.state, job.cause or "").inc()
+        if self._held.has_time_for(self.engine.rpc_timeout_s):
+            self._correct([handle for handle in found.failed if handle not in self._watched], again, found.running)
+        if found.complete:
+            self._services.nudger.nudge(Step.FINISH)
+        if jobs:
+            self._services.nudger.nudge(Step.NOTIFY)
+        if found.missing:
+            self._services.metrics.reconciled.labels(self.engine.name, "resubmit").inc(len(found.missing))
+
+    def _correct(self, spent: list[str], again: list[Job], running: list[str]) -> None:
+        """Remove what failed, resume what should run, stop what should not; what is missed here is found again."""
+        if spent:
+            self.engine.remove(spent)
+        if again:
+            self.engine.submit([attend.order_of(job) for job in again])
+        if running:
+            self.engine.pause(running)
+
+    def _clear_finished(self) -> None:
+        """Let the engine forget what is done; seen by reading the finishing records now and then."""
+        if not self._finishing or time.monotonic() - self._cleared_at < CLEAR_S or not self._held.has_time_for(self.engine.rpc_timeout_s):
+            return
+        self._cleared_at = time.monotonic()
+        jobs = self._services.store.get(self._finishing.values())
+        over = [h for h, id in self._finishing.items() if id not in jobs or jobs[id].state is not State.FINISHING]
+        for handle in self.engine.remove(over) if over else []:
+            del self._finishing[handle]
+            self._watched.pop(handle, None)
+
+    # ---- memory --------------------------------------------------------------------------------------------------
+
+    def _reload(self, lease: Lease) -> None:
+        """Read the records again after the lease was won, after a restart of the engine, and each minute."""
+        if lease.token == self._token and time.monotonic() - self._loaded_at < RECONCILE_S:
+            return
+        self._token, self._loaded_at = lease.token, time.monotonic()
+        kept, self._watched, self._finishing = self._watched, {}, {}
+        for job in self._services.store.at_engine(self.engine.name):
+            if job.transfer is not None and job.transfer.attempt == job.attempt:
+                handle = self.engine.handle(job.transfer.id, job.transfer.attempt)
+                self._remember(handle, job, kept.get(handle))
+        self._reconciler.due()
+
+    def _watch(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            if job.transfer is not None:
+                self._remember(self.engine.handle(job.transfer.id, job.transfer.attempt), job)
+
+    def _remember(self, handle: str, job: Job, kept: Watched | None = None) -> None:
+        kept = kept or self._watched.pop(handle, None)
+        if job.state is State.FINISHING:
+            self._finishing[handle] = job.id
+        if job.state in AT_ENGINE and job.transfer is not None and job.transfer.attempt == job.attempt:
+            done, moved_at = (kept.done, kept.moved_at) if kept else (-1, time.monotonic())
+            self._watched[handle] = Watched(job.id, job.state, job.phase, done, moved_at)
+
+    # ---- what others see -----------------------------------------------------------------------------------------
+
+    def _show(self, lease: Lease, poll: Poll) -> None:
+        rows = {
+            watched.job: poll.items[handle].progress
+            for handle, watched in self._watched.items()
+            if watched.state in (State.DOWNLOADING, State.PAUSED) and handle in poll.items
+        }
+        if rows != self._shown:
+            self._services.coordinator.put_progress(self.engine.name, rows)
+            self._shown = rows
+        if time.monotonic() - self._stored_at >= PROGRESS_STORE_S:
+            self._store_progress(lease)
+
+    def _store_progress(self, lease: Lease) -> None:
+        changed = {job: row for job, row in self._shown.items() if self._stored.get(job) != row}
+        if changed:
+            self._services.store.record_progress(changed, lease)
+        self._stored, self._stored_at = dict(self._shown), time.monotonic()
+
+    def _share(self, poll: Poll | None) -> None:
+        services, name = self._services, self.engine.name
+        now = time.monotonic()
+        ahead = sum(1 for ended in self._ends if now - ended <= AHEAD_WINDOW_S)
+        snapshot = EngineSnapshot(
+            name=name,
+            slots=self.engine.slots,
+            kinds=tuple(sorted(map(str, self.engine.features.kinds))),
+            directory=self.engine.directory,
+            free_bytes=poll.free_bytes if poll else None,
+            speed=poll.speed if poll else 0,
+            items=len(poll.items) if poll else 0,
+            ahead=ahead,
+            at=services.clock.time(),
+            owner=services.owner,
+            error=None if poll else self._error,
+        )
+        try:
+            services.coordinator.put_snapshot(snapshot)
+        except Transient as error:
+            log.warning("the snapshot is not shared", engine=name, error=str(error))
+        services.metrics.engine_up.labels(name).set(1 if poll else 0)
+        services.metrics.engine_items.labels(name).set(snapshot.items)
+        services.metrics.engine_speed.labels(name).set(snapshot.speed)
+        if snapshot.free_bytes is not None:
+            services.metrics.engine_free.labels(name).set(snapshot.free_bytes)
+
+    def _say(self, error: str | None) -> None:
+        if error != self._error:
+            if error:
+                log.warning("the engine cannot be looked at", engine=self.engine.name, error=error)
+            elif self._error:
+                log.info("the engine answers again", engine=self.engine.name)
+        self._error = error
+
+    def _standby(self) -> None:
+        self._token = 0
+        self._rest(STANDBY_S)
+
+    def _rest(self, seconds: float) -> None:
+        if not self._stopping:
+            self._services.coordinator.rest(self.engine.name, seconds)
+
+    def _last_words(self) -> None:
+        try:
+            lease = self._held.keep()
+            if lease is not None:
+                self._store_progress(lease)
+        except Transient as error:
+            log.warning("the last progress is not stored", engine=self.engine.name, error=str(error))
+        self._held.release()

@@ -1,0 +1,113 @@
+"""What an engine showed becomes what the records say: complete, failed, paused, lost."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from worker import logs
+from worker.jobs.events import EventType
+from worker.jobs.model import Job, Progress
+from worker.jobs.states import Cause, Phase, Reason, State, Want
+from worker.ports import Change, Fault, Item, Lease, Services
+from worker.settings import SUBMIT_WINDOW_S
+
+log = logs.get(__name__)
+
+#: Automatic retries by cause, for faults that may pass. A refused or unknown host must end in seconds.
+RETRIES: Mapping[Cause, int] = {
+    Cause.UNREACHABLE: 2,
+    Cause.HTTP: 4,
+    Cause.INTERRUPTED: 5,
+    Cause.STALLED: 2,
+    Cause.METADATA: 1,
+    Cause.DISK: 20,
+    Cause.ENGINE: 5,
+}
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MAX_S = 60.0
+DISK_RETRY_S = 30.0
+
+
+def move(services: Services, lease: Lease, ids: Iterable[str], change: Callable[[Job], Job | None]) -> dict[str, Job]:
+    """Read the jobs, change those for which `change` returns a new record, and write them in one batch.
+
+    Returns:
+        the records as they are now, by id; those that somebody else changed meanwhile are found again next tick.
+    """
+    jobs = services.store.get(ids)
+    changes = [Change(job, new) for job in jobs.values() if (new := change(job)) is not None]
+    applied = services.store.apply(changes, lease) if changes else []
+    return jobs | {a.job.id: a.job for a in applied if a.job is not None}
+
+
+def completed(job: Job, item: Item, at: float) -> Job | None:
+    """All bytes are here. What the engine counted is recorded before, as the job's progress (`final`)."""
+    if job.state not in (State.DOWNLOADING, State.PAUSED) or job.want is Want.CANCEL:
+        return None
+    return job.moved(State.FINISHING, at, f"{final(item).done} bytes are here", phase=None, want=Want.RUN, seeding=item.seeding)
+
+
+def final(item: Item) -> Progress:
+    """The progress of a complete item; what it did not announce it has now."""
+    size = item.progress.total if item.progress.total is not None else item.progress.done
+    return replace(item.progress, done=size, total=size, speed=0, connections=0)
+
+
+def failed(job: Job, fault: Fault, at: float, now: float) -> Job | None:
+    """The engine gave up: another try later, or the end, by cause.
+
+    Args:
+        at: wall clock.
+        now: the store's clock.
+    """
+    if job.state not in (State.SUBMITTING, State.DOWNLOADING, State.PAUSED) or job.want is Want.CANCEL:
+        return None
+    if not fault.passing or job.failures >= RETRIES.get(fault.cause, 0) or job.state is State.PAUSED:
+        return _given_up(job, fault, at)
+    wait_s = backoff_s(job.failures, fault.cause)
+    return job.moved(
+        State.QUEUED,
+        at,
+        f"{fault.detail}; attempt {job.attempt + 1} in {wait_s:.0f} s",
+        reason=Reason.SPACE if fault.cause is Cause.DISK else Reason.SCHEDULE,
+        message=fault.detail,
+        phase=None,
+        attempt=job.attempt + 1,
+        failures=job.failures + 1,
+        not_before=now + wait_s,
+    )
+
+
+def _given_up(job: Job, fault: Fault, at: float) -> Job:
+    text, data = f"failed: {fault.detail}", {"cause": str(fault.cause), "reason": fault.detail}
+    return job.moved(State.FAILED, at, text, event=EventType.FAILED, data=data, cause=fault.cause, message=fault.detail, phase=None)
+
+
+def backoff_s(failures: int, cause: Cause) -> float:
+    """Seconds to the next try: exponential with full jitter above a half; a full disk is looked at steadily."""
+    if cause is Cause.DISK:
+        return DISK_RETRY_S
+    ceiling = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0**failures)
+    return ceiling * (0.5 + random.random() / 2)  # noqa: S311 - spreads load, guards nothing
+
+
+def stopped(job: Job, at: float) -> Job | None:
+    """The engine, asked again, shows it stopped, as the user wanted."""
+    if job.state is not State.DOWNLOADING or job.want is not Want.PAUSE:
+        return None
+    return job.moved(State.PAUSED, at, "paused", event=EventType.PAUSED, phase=None)
+
+
+def lost(job: Job, at: float, now: float) -> Job | None:
+    """The engine does not know it any more: the same attempt is submitted again and goes on from what is on disk."""
+    if job.state is not State.DOWNLOADING or job.transfer is None:
+        return None
+    transfer = replace(job.transfer, submit_until=now + SUBMIT_WINDOW_S)
+    return job.moved(State.SUBMITTING, at, f"{job.transfer.engine} lost it; it is handed over again", transfer=transfer, phase=None)
+
+
+def phased(job: Job, phase: Phase | None, at: float) -> Job | None:
+    """What the engine does with it changed."""
+    return job.noted(at, phase=phase) if job.state is State.DOWNLOADING and job.phase is not phase else None

@@ -1,0 +1,84 @@
+"""Every Celery task: a nudge to look. Arguments are none, but for the one door that takes a request as a message."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from celery import Task, shared_task
+
+from worker import pipeline
+from worker.celery import HaulApp
+from worker.jobs.errors import Transient
+from worker.ports import Services, Step
+
+#: A checksum of a large file takes as long as reading it; the limit is there for what hangs.
+FINISH_LIMIT_S = 4 * 3600
+
+
+class StepTask(Task):  # type: ignore[type-arg]
+    """The one retry policy: a service that does not answer is asked again soon, three times; then the sweep is the net."""
+
+    autoretry_for = (Transient,)
+    retry_backoff = 1
+    retry_backoff_max = 8
+    max_retries = 3
+
+    @property
+    def services(self) -> Services:
+        """The services of this process."""
+        app = cast("HaulApp", self.app)
+        return app.services.get()
+
+
+@shared_task(name="haul.intake", base=StepTask, bind=True)
+def intake(self: StepTask) -> None:
+    """Record what bots have put in the intake."""
+    pipeline.run(self.services, Step.INTAKE)
+
+
+@shared_task(name="haul.admit", base=StepTask, bind=True)
+def admit(self: StepTask) -> None:
+    """Start what may start."""
+    pipeline.run(self.services, Step.ADMIT)
+
+
+@shared_task(name="haul.start", base=StepTask, bind=True)
+def start(self: StepTask) -> None:
+    """Wake the owners of the engines."""
+    pipeline.run(self.services, Step.START)
+
+
+@shared_task(name="haul.finish", base=StepTask, bind=True, time_limit=FINISH_LIMIT_S, soft_time_limit=FINISH_LIMIT_S - 60)
+def finish(self: StepTask) -> None:
+    """Verify and move what is complete."""
+    pipeline.run(self.services, Step.FINISH)
+
+
+@shared_task(name="haul.notify", base=StepTask, bind=True)
+def notify(self: StepTask) -> None:
+    """Tell the outside what happened."""
+    pipeline.run(self.services, Step.NOTIFY)
+
+
+@shared_task(name="haul.sweep", base=StepTask, bind=True)
+def sweep(self: StepTask) -> None:
+    """Find the work that no nudge told of."""
+    pipeline.sweep(self.services)
+
+
+@shared_task(name="haul.enqueue", base=StepTask, bind=True)  # type: ignore[arg-type]
+def enqueue(self: StepTask, *, source: Any = None, user: Any = None, **options: Any) -> None:
+    """The door for bots without our package; what is wrong with a request is told by the event `job.refused`.
+
+    Without a key the message's own id is the key, so that a message delivered twice makes one job. A store that does not
+    answer loses nothing: the request then waits in the intake.
+
+    Raises:
+        Rejected: there is no user to tell.
+    """
+    spec = {"key": self.request.id, **options, "uri": source.get("uri") if isinstance(source, dict) else None, "user": user}
+    body = {"kind": "request", "spec": spec}
+    try:
+        pipeline.enqueue(self.services, body)
+    except Transient:
+        self.services.coordinator.offer([body])

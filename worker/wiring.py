@@ -1,0 +1,115 @@
+"""Builds what a process works with, once, after fork; the only place that knows which implementation is real."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from worker import logs, pipeline
+from worker.coordination.redis import RedisCoordinator
+from worker.engines.registry import build_engines
+from worker.failpoints import Failpoints
+from worker.jobs.errors import Transient
+from worker.metrics import Metrics
+from worker.notify.stream import StreamNotifier
+from worker.ports import SWEEPER, Coordinator, Services, Step
+from worker.settings import Settings, SettingsError
+from worker.store import open_store
+from worker.supervision.supervisor import Supervisor
+
+log = logs.get(__name__)
+
+
+class WallClock:
+    """The machine's wall clock."""
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+
+class TaskNudger:
+    """Nudges by a Celery message, at most one a step and 5 s; a message that cannot be sent is left to the sweep.
+
+    Args:
+        send: sends a task by its name.
+    """
+
+    def __init__(self, coordinator: Coordinator, send: Callable[[str], object], metrics: Metrics) -> None:
+        self._coordinator = coordinator
+        self._send = send
+        self._metrics = metrics
+
+    def nudge(self, step: Step) -> None:
+        """Send a nudge unless one is pending; never raises for a broker that is away."""
+        try:
+            if not self._coordinator.may_nudge(step):
+                self._metrics.nudges.labels(step, "pending").inc()
+                return
+            self._send(f"haul.{step}")
+            self._metrics.nudges.labels(step, "sent").inc()
+        except Transient as error:
+            self._metrics.nudges.labels(step, "lost").inc()
+            log.info("a nudge is lost; the sweep finds the work", step=str(step), error=str(error))
+
+
+class WakeNudger:
+    """Nudges by waking a supervisor's sweeper, which finds what waits."""
+
+    def __init__(self, coordinator: Coordinator, metrics: Metrics) -> None:
+        self._coordinator = coordinator
+        self._metrics = metrics
+
+    def nudge(self, step: Step) -> None:
+        """Wake one sweeper; never raises for a Redis that is away."""
+        try:
+            self._coordinator.wake(SWEEPER)
+            self._metrics.nudges.labels(step, "sent").inc()
+        except Transient as error:
+            self._metrics.nudges.labels(step, "lost").inc()
+            log.info("a nudge is lost; the next sweep finds the work", step=str(step), error=str(error))
+
+
+def build(settings: Settings, send: Callable[[str], object] | None = None) -> Services:
+    """Connect everything the settings name; nothing is asked of any service yet but the store, which is opened.
+
+    Args:
+        settings: with real addresses (`Settings.connected`).
+        send: sends a Celery task by name and raises `Transient` when it cannot. A process that only opens doors has none:
+            it wakes a supervisor, whose sweep sends the messages, and need not load Celery.
+
+    Raises:
+        SettingsError: an address is wrong.
+    """
+    metrics = Metrics()
+    coordinator = RedisCoordinator(settings.redis_address, prefix=settings.key_prefix)
+    try:
+        failpoints = Failpoints(settings.failpoint)
+    except ValueError as error:
+        raise SettingsError(f"HAUL_FAILPOINT: {error}") from None
+    return Services(
+        settings=settings,
+        store=open_store(settings.store_address),
+        coordinator=coordinator,
+        engines=build_engines(settings.engine_addresses, directory=volume(settings), slots=settings.slots),
+        nudger=TaskNudger(coordinator, send, metrics) if send else WakeNudger(coordinator, metrics),
+        notifier=StreamNotifier(coordinator),
+        clock=WallClock(),
+        metrics=metrics,
+        failpoints=failpoints,
+        owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+    )
+
+
+def build_supervisor(services: Services) -> Supervisor:
+    """The loops of a supervisor over these services."""
+    return Supervisor(services, pipeline.sweep)
+
+
+def volume(settings: Settings) -> Path:
+    """Where engines without a `dir` of their own put what they download."""
+    return settings.data_dir / "downloads"
