@@ -12,12 +12,13 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import click
 from celery import Celery, bootsteps
 from celery.beat import EmbeddedService
-from celery.signals import setup_logging, worker_shutting_down
+from celery.signals import after_task_publish, beat_init, heartbeat_sent, setup_logging, worker_shutting_down
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
@@ -127,7 +128,26 @@ def create_app(settings: Settings) -> HaulApp:
         click.Option(["--supervise"], is_flag=True, help="Run Haul's supervisor in this worker (threads or solo pool).")
     )
     app.steps["worker"].update({SupervisorStep, BeatStep, ApiStep})
+    if settings.alive_path:
+        _show_life(settings.alive_path)
     return app
+
+
+def _show_life(path: Path) -> None:
+    """Touch a file while this process works, for a health check that costs nothing and asks nobody.
+
+    A worker does so at each heartbeat, every 2 s, which its event loop sends: a loop that hangs sends none. Beat does so
+    whenever the broker has taken one of its messages.
+    """
+
+    def touch(**_options: Any) -> None:
+        path.touch()
+
+    def touch_when_sent(**_options: Any) -> None:
+        after_task_publish.connect(touch, weak=False)
+
+    heartbeat_sent.connect(touch, weak=False)
+    beat_init.connect(touch_when_sent, weak=False)
 
 
 def sender(app: Celery) -> Callable[[str], None]:

@@ -117,6 +117,7 @@ class Settings(BaseSettings):
     api_port: int = Field(default=8060, ge=0, le=65_535)
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     metrics_port: int = Field(default=0, ge=0, le=65_535)
+    alive_path: Path | None = None
     timezone: str = "UTC"
     failpoint: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -290,6 +290,8 @@ class QuerySuite(StoreFixtures):
         end(store, downloading(store, "a"), State.DONE)
         job = downloading(store, "b")
         assert store.counts() == {State.QUEUED: 3, State.DOWNLOADING: 1, State.DONE: 1}
+        assert store.counts((State.QUEUED, State.DONE, State.FAILED)) == {State.QUEUED: 3, State.DONE: 1}
+        assert store.counts(()) == {}
         change(store, job, job.moved(State.FAILED, NOW, "failed", cause=Cause.NOT_FOUND))
         assert store.counts() == {State.QUEUED: 3, State.FAILED: 1, State.DONE: 1}
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis as client
@@ -144,6 +147,15 @@ class TestRedisCoordinator(CoordinatorSuite):
         redis.drop_waiting([job.id for job in jobs])
         assert (redis.waiting_heads(10, 0.0), redis.waiting_size()) == ([], 0)
 
+    def test_a_job_added_before_anybody_looked_does_not_hide_that_a_key_is_gone(self, redis: RedisCoordinator) -> None:
+        jobs = [waiting(f"{user}{n}", user, since=n) for user in "abc" for n in range(3)]
+        redis.add_waiting(jobs[:-1])
+        self.raw.delete(f"{self.keys.prefix}:waiting:users")
+        redis.add_waiting(jobs[-1:])
+        assert redis.waiting_size() < len(jobs)
+        redis.add_waiting(jobs)
+        assert sorted(redis.waiting_heads(10, 0.0)) == sorted(job.id for job in jobs)
+
     def test_an_entry_of_no_known_job_does_not_stand_in_the_way(self, redis: RedisCoordinator) -> None:
         redis.add_waiting([waiting("a", "u", since=2.0), waiting("b", "v")])
         self.raw.zadd(f"{self.keys.prefix}:waiting:u:u", {f"stray {n}": -n for n in range(50)})
@@ -277,6 +289,16 @@ def test_a_server_that_hangs_costs_one_time_out_and_not_one_for_each_call(own: S
     assert time.monotonic() - start < 1.5
 
 
+def test_a_call_that_timed_out_is_not_made_again(own: Server, make_own: Make) -> None:
+    redis = make_own(answer_s=1.0)
+    redis.ping()
+    own.process.send_signal(signal.SIGSTOP)
+    start = time.monotonic()
+    with pytest.raises(Transient):
+        redis.ping()
+    assert 0.9 < time.monotonic() - start < 1.9
+
+
 def test_each_call_to_a_server_that_hangs_ends_in_time_and_it_works_again_after(own: Server, make_own: Make) -> None:
     for number in range(len(every_call(make_own()))):
         redis = make_own(**HASTY)
@@ -313,6 +335,82 @@ def test_what_was_offered_survives_a_killed_server_and_the_same_object_goes_on(o
     assert [entry.body for entry in redis.take_intake("b", 10)] == [request(1), request(2)]
     for call in every_call(redis):
         call()
+
+
+class Cutter:
+    """A way to a server that cuts the connection instead of passing on an answer, once for each `cut()`."""
+
+    def __init__(self, port: int) -> None:
+        self._server, self._cuts = ("127.0.0.1", port), threading.Semaphore(0)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._open: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        self._cuts.release()
+
+    def close(self) -> None:
+        for one in self._open:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._server)
+                self._open += [near, far]
+                threading.Thread(target=self._pump, args=(near, far, False), daemon=True).start()
+                threading.Thread(target=self._pump, args=(far, near, True), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                if answers and self._cuts.acquire(blocking=False):
+                    break
+                sink.sendall(data)
+            for one in (source, sink):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def cutter(own: Server) -> Iterator[Cutter]:
+    cutter = Cutter(urlsplit(own.url).port or 0)
+    yield cutter
+    cutter.close()
+
+
+def test_a_call_whose_answer_is_lost_is_made_again_and_gives_the_same_answer(own: Server, cutter: Cutter) -> None:
+    with maker(own.url.replace(f":{urlsplit(own.url).port}/", f":{cutter.port}/"), "own") as make:
+        redis = make()
+        redis.take_intake("a", 1)
+        redis.claim("warm", "me", 60.0)  # the scripts are known
+
+        def lost(call: Callable[[], Any]) -> Any:
+            redis.ping()
+            cutter.cut()
+            return call()
+
+        assert lost(lambda: redis.may_nudge("admit")) is True
+        assert redis.may_nudge("admit") is False
+        assert lost(lambda: redis.claim("job", "me", 60.0)) is True
+        assert redis.offer([request(1)]) is True
+        redis.looked("intake")
+        assert lost(lambda: redis.offer([request(2)])) is True
+        assert redis.offer([request(3)]) is False
+        assert [entry.body for entry in redis.take_intake("a", 10)] == [request(n) for n in (1, 2, 2, 3)]
+        lost(lambda: redis.add_waiting([waiting("a", "u")]))
+        lost(lambda: redis.put_progress("aria2", {"a": Progress(1)}))
+        assert (redis.waiting_heads(5, 0.0), redis.progress({"aria2": ["a"]})) == (["a"], {"a": Progress(1)})
+        lost(lambda: redis.wake("aria2"))
+        assert [redis.rest("aria2", 0.05), redis.rest("aria2", 0.05)] == [True, False]
+        cutter.cut()
+        cutter.cut()
+        with pytest.raises(Transient):
+            redis.ping()
+        redis.ping()
 
 
 def test_a_full_server_refuses_messages_and_still_gives_out_those_it_has(own: Server, make_own: Make) -> None:

@@ -158,6 +158,7 @@ def test_every_query_goes_by_an_index_and_sorts_nothing(connection: sqlite3.Conn
         ("UNSENT", "jobs_unsent"),
         ("IN_STATE", "jobs_by_state_and_id (state=? AND id>?)"),
         ("COUNTS", "COVERING INDEX jobs_by_state"),
+        ("COUNTS_OF", "COVERING INDEX jobs_by_state"),
         ("ENGINE_COUNTS", "COVERING INDEX jobs_at_engine"),
         ("RUNS_OF", "runs_by_name (name=?)"),
     ],

@@ -17,7 +17,7 @@ from worker.jobs.errors import Transient
 from worker.jobs.model import SourceKind
 from worker.metrics import Metrics
 from worker.notify.stream import StreamNotifier
-from worker.ports import EngineSnapshot, Features, Services, Step
+from worker.ports import SWEEPER, EngineSnapshot, Features, Services, Step
 from worker.settings import load
 from worker.store import open_store
 
@@ -93,7 +93,7 @@ def steps_running(services: Services) -> Iterator[None]:
     def work() -> None:
         while not stopping.is_set():
             with contextlib.suppress(Transient):
-                services.coordinator.rest("intake", 0.2)
+                services.coordinator.rest(SWEEPER, 0.2)
                 pipeline.run(services, Step.INTAKE)
                 pipeline.run(services, Step.NOTIFY)
 

@@ -18,13 +18,14 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from tests.integration.doors import DEADLINE_S, services_on, snapshot, until
 from tests.servers import missing, redis_programs
 from worker import pipeline
 from worker.api import events, server
 from worker.api.schemas import JobView
-from worker.api.server import ApiServer, serve
+from worker.api.server import ApiServer, serve, serve_probes
 from worker.cli.servers import Server, start_valkey
 from worker.jobs.errors import Rejected, Transient
 from worker.jobs.states import State
@@ -34,6 +35,12 @@ from worker.settings import SettingsError
 
 URI = "https://example.org/file.iso"
 PROBLEM = "application/problem+json"
+
+
+@pytest.fixture(autouse=True)
+def _short_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that stops waits for the last blocking read of its viewers."""
+    monkeypatch.setattr(events, "TAIL_WAIT_S", 0.1)
 
 
 @pytest.fixture
@@ -189,9 +196,7 @@ def test_bad_input_is_refused_by_name_and_nothing_is_recorded(empty: tuple[httpx
         (b"[" * 50_000, "application/json"),
     ],
 )
-def test_a_body_that_is_no_json_object_is_refused_with_the_way_to_send_one(
-    empty: tuple[httpx.Client, Services], content: bytes, kind: str
-) -> None:
+def test_a_body_that_is_no_json_object_is_refused(empty: tuple[httpx.Client, Services], content: bytes, kind: str) -> None:
     http, _ = empty
     answer = http.post("/v1/jobs", content=content, headers={"content-type": kind})
     assert answer.status_code in (400, 422)
@@ -323,7 +328,9 @@ def test_a_store_that_does_not_answer_is_503_with_the_time_to_wait(services: Ser
 
 def test_a_fault_of_ours_is_a_problem_that_tells_nothing_of_the_inside(services: Services) -> None:
     with served(stalling(services, "page", error=RuntimeError("hunter2"))) as (_, http):
-        answer = http.get("/v1/jobs")
+        with capture_logs() as logged:
+            answer = http.get("/v1/jobs")
+        assert [(line["event"], line["route"]) for line in logged] == [("a request failed", "/v1/jobs")]
         problem(answer, 500)
         assert "hunter2" not in answer.text
         assert 'haul_http_request_seconds_count{method="GET",route="/v1/jobs",status="500"} 1.0' in http.get("/metrics").text
@@ -448,6 +455,18 @@ def test_a_store_that_is_down_leaves_its_gauges_out_of_the_metrics(services: Ser
         answer = http.get("/metrics")
         assert answer.status_code == 200
         assert "haul_jobs{" not in answer.text
+
+
+def test_probes_alone_may_be_open_to_others_and_show_no_job(services: Services) -> None:
+    services.coordinator.put_snapshot(snapshot())
+    probes = serve_probes(services, host="0.0.0.0", port=0, loops=lambda: {"sweeper": 0.5})
+    probes.start()
+    with httpx.Client(base_url=probes.url.replace("0.0.0.0", "127.0.0.1"), timeout=DEADLINE_S, trust_env=False) as http:
+        for path in ("/health", "/ready", "/metrics"):
+            assert http.get(path, headers={"host": "supervisor-1:9100"}).status_code == 200, path
+        for path in ("/v1/jobs", "/v1/events", "/openapi.json"):
+            problem(http.get(path), 404)
+    probes.stop()
 
 
 # ---- events ----------------------------------------------------------------------------------------------------
@@ -670,13 +689,14 @@ def test_a_server_in_a_thread_touches_neither_signals_nor_logging(services: Serv
 
 
 def test_stop_ends_the_event_streams_at_once_and_may_be_called_twice(services: Services) -> None:
+    before = set(threading.enumerate())
     with served(services) as (api, http), Viewer(http) as viewer:
         viewer.place()
         began = time.monotonic()
         api.stop()
-        assert list(viewer.frames()) is not None
+        assert all("data" not in frame for frame in viewer.frames()), "the stream ends, and not with an event"
         assert time.monotonic() - began < 3.0
-        assert not any(thread.name == "api" for thread in threading.enumerate())
+        assert not {thread for thread in threading.enumerate() if thread.name == "api"} - before
 
 
 def test_a_request_that_runs_is_finished_before_the_server_stops(services: Services) -> None:

@@ -109,7 +109,18 @@ def _understood(entry: IntakeEntry) -> bool:
     if body.get("kind") == "control":
         return isinstance(body.get("job"), str) and body.get("action") in set(Action)
     spec = body.get("spec")
-    return body.get("kind") == "request" and isinstance(spec, Mapping) and isinstance(spec.get("user"), str | int) and bool(spec["user"])
+    if body.get("kind") != "request" or not isinstance(spec, Mapping) or not isinstance(spec.get("user"), str | int):
+        return False
+    return bool(spec["user"]) and _writable(f"{spec['user']}{spec.get('key')}{spec.get('uri')}")
+
+
+def _writable(text: str) -> bool:
+    """False for half a surrogate pair, which no store can write down."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refusal(services: Services, request: Request) -> Rejected | None:

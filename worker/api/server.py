@@ -62,18 +62,28 @@ def create_app(services: Services, loops: Loops = dict) -> FastAPI:
     )
     app.state.viewers = Viewers(services.coordinator)
     problems.install(app)
-    _add_routes(app, Jobs(services), Health(services, loops), keyed=bool(keys))
+    _add_routes(app, Jobs(services), keyed=bool(keys))
+    _add_probes(app, Health(services, loops))
     return app
 
 
-def _add_routes(app: FastAPI, jobs: Jobs, health: Health, *, keyed: bool) -> None:
+def create_probes(services: Services, loops: Loops) -> FastAPI:
+    """`/health`, `/ready` and `/metrics` alone, which need no key: for a process that answers probes and scrapers only."""
+    edge = [Middleware(Watched, services.metrics.requests), Middleware(Bounded, BODY_BYTES_MAX, BODY_TIMEOUT_S)]
+    app = FastAPI(openapi_url=None, redirect_slashes=False, middleware=edge)
+    app.state.viewers = Viewers(services.coordinator)
+    problems.install(app)
+    _add_probes(app, Health(services, loops))
+    return app
+
+
+def _add_routes(app: FastAPI, jobs: Jobs, *, keyed: bool) -> None:
     # For the `Authorize` button of /docs only: KeyRequired has decided before.
     shown = [Depends(HTTPBearer(auto_error=False))] if keyed else []
 
     def route(method: str, path: str, endpoint: Callable[..., Any], model: Any = None, **more: Any) -> None:
-        v1 = path.startswith("/v1/")
-        more |= {"dependencies": shown, "responses": _PROBLEMS | more.pop("responses", {})} if v1 else {}
-        app.add_api_route(path, endpoint, methods=[method], response_model=model, tags=["v1" if v1 else "operation"], **more)
+        more |= {"dependencies": shown, "responses": _PROBLEMS | more.pop("responses", {})}
+        app.add_api_route(path, endpoint, methods=[method], response_model=model, tags=["v1"], **more)
 
     known = {200: {"model": JobView, "description": "The key is known: its job as it is now"}}
     route("POST", "/v1/jobs", jobs.add, JobView, status_code=201, responses=known)
@@ -84,9 +94,11 @@ def _add_routes(app: FastAPI, jobs: Jobs, health: Health, *, keyed: bool) -> Non
     route("GET", "/v1/engines", jobs.engines, EngineList)
     route("GET", "/v1/queue", jobs.queue, QueueView)
     route("GET", "/v1/events", app.state.viewers.watch)
-    route("GET", "/health", health.health)
-    route("GET", "/ready", health.ready)
-    route("GET", "/metrics", health.metrics)
+
+
+def _add_probes(app: FastAPI, health: Health) -> None:
+    for path, endpoint in {"/health": health.health, "/ready": health.ready, "/metrics": health.metrics}.items():
+        app.add_api_route(path, endpoint, methods=["GET"], response_model=None, tags=["operation"])
 
 
 _PROBLEMS: dict[int | str, Any] = {
@@ -201,6 +213,11 @@ def serve(services: Services, *, host: str, port: int, loops: Loops = dict, read
     """
     check_host(services.settings, host)
     return ApiServer(create_app(services, loops), _listen(host, port), ready)
+
+
+def serve_probes(services: Services, *, host: str, port: int, loops: Loops) -> ApiServer:
+    """As `serve`, for `/health`, `/ready` and `/metrics` alone; any host will do."""
+    return ApiServer(create_probes(services, loops), _listen(host, port), None)
 
 
 def check_host(settings: Settings, host: str) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from worker.cli.embedded import EmbeddedStack
     from worker.ports import Services
     from worker.settings import Settings
+    from worker.supervision.supervisor import Supervisor
 
 #: Left for the servers after the loops have stopped.
 SERVERS_STOP_S = 10.0
@@ -48,6 +49,8 @@ def up(while_open: WhileOpen = None) -> None:
 def supervise() -> None:
     """Run a supervisor in the foreground: it watches every engine on which it gets the lease.
 
+    With HAUL_METRICS_PORT it answers /health, /ready and /metrics there, on HAUL_API_HOST.
+
     Example: HAUL_REDIS_URL=redis://redis:6379/0 HAUL_ENGINES=aria2+http://:secret@aria2:6800/jsonrpc haul supervise
     """
     settings = _settings().connected()
@@ -60,6 +63,7 @@ def supervise() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         supervisor.start()
+        _answer_probes(services, supervisor)
         stop.wait()
         supervisor.stop(DRAIN_S - SERVERS_STOP_S)
         services.close()
@@ -80,6 +84,15 @@ def api() -> None:
             signal.signal(number, lambda *_: None)  # the server handles them, and raises them again when it has drained
         serve(services, host=settings.api_host, port=settings.api_port).run()
         services.close()
+
+
+def _answer_probes(services: Services, supervisor: Supervisor) -> None:
+    """In a thread that ends with the process: whoever probes it while it drains gets an answer."""
+    settings = services.settings
+    if settings.metrics_port:
+        from worker.api.server import serve_probes
+
+        serve_probes(services, host=settings.api_host, port=settings.metrics_port, loops=supervisor.loops).start()
 
 
 def _settings() -> Settings:

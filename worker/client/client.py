@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Self
-from urllib.parse import quote
 
 from worker.client.feed import Feed, Recent
 from worker.client.http import Api
@@ -19,7 +18,7 @@ from worker.jobs import requests
 from worker.jobs.errors import Conflict, NotFound, Rejected, Transient
 from worker.jobs.model import Request, job_id
 from worker.jobs.states import Action, Cause, State
-from worker.ports import Step
+from worker.ports import SWEEPER, Step
 
 #: Ids of events that are remembered to drop their repeats.
 REMEMBERED_MAX = 10_000
@@ -139,11 +138,10 @@ class Client:
             Rejected: no job has such an id, or there is no such action.
             Transient: Redis does not answer; repeating is safe.
         """
-        if not _JOB_ID.fullmatch(str(id)):
-            raise Rejected("id", "is not the id of a job", fix="use the id of a ticket or an event")
+        known_form = _checked_id(id)
         if action not in set(Action):
             raise Rejected("action", f"there is no action {action!r}", fix=f"one of: {', '.join(Action)}")
-        self._offer([{"kind": "control", "job": str(id), "action": str(action)}])
+        self._offer([{"kind": "control", "job": known_form, "action": str(action)}])
 
     def events(self, user: str | int | None = None, after: str | None = None, wait_s: float | None = None) -> Iterator[dict[str, Any]]:
         """What happens to jobs, as it happens; in order per job, repeats dropped, outages of Redis waited out.
@@ -173,14 +171,14 @@ class Client:
 
         Raises:
             NotFound: no such job.
-            Rejected: the API refused, or the client was made without `api_url`.
+            Rejected: it is no id, the API refused, or the client was made without `api_url`.
             Transient: the API, or a service behind it, does not answer.
         """
-        return self._http().get(f"/v1/jobs/{quote(id, safe='')}")
+        return self._http().get(f"/v1/jobs/{_checked_id(id)}")
 
     def why(self, id: str) -> dict[str, Any]:
         """Why a job is where it is: `text` for its user, `reason`, `ahead` and `retry_in_s`; raises as `get` does."""
-        return self._http().get(f"/v1/jobs/{quote(id, safe='')}/why")
+        return self._http().get(f"/v1/jobs/{_checked_id(id)}/why")
 
     def list(
         self, user: str | int | None = None, state: str | Sequence[str] | None = None, cursor: str | None = None, limit: int = 50
@@ -213,8 +211,11 @@ class Client:
 
     def _offer(self, bodies: Sequence[Mapping[str, Any]]) -> None:
         if self._coordinator.offer(bodies):
-            with suppress(Transient):  # they are in; the sweep finds them as well
-                self._coordinator.wake(Step.INTAKE)
+            # The nudge is ours to send, and we send no Celery messages: it is handed to a supervisor's sweeper, which
+            # takes the flag again. Should this fail the messages are in, and the next sweep finds them.
+            with suppress(Transient):
+                self._coordinator.looked(Step.INTAKE)
+                self._coordinator.wake(SWEEPER)
 
     def _api_shows(self, id: str, request: Request, deadline: float) -> bool:
         """Whether the API shows the job before the deadline."""
@@ -225,6 +226,12 @@ class Client:
             self._closed.wait(min(wait_s, left_s))
             wait_s = min(2 * wait_s, ASK_MAX_S)
         return False
+
+
+def _checked_id(id: object) -> str:
+    if not _JOB_ID.fullmatch(str(id)):
+        raise Rejected("id", "is not the id of a job", fix="use the id of a ticket or an event")
+    return str(id)
 
 
 def _checked(spec: Mapping[str, Any]) -> tuple[dict[str, Any], Request]:

@@ -37,7 +37,7 @@ class Feed:
         """The place behind all that was told. Raises Transient."""
         return self._read(None, 0.0)[1]
 
-    def batches(self, place: str | None, wait_s: float) -> Iterator[tuple[Sequence[Mapping[str, Any]], str, str]]:
+    def batches(self, place: str | None, wait_s: float) -> Iterator[tuple[Events, str, str]]:
         """Events, the place before and the place behind them; ends by `close`, or after `wait_s` without any."""
         back_off_s, heard = BACK_OFF_FIRST_S, time.monotonic()
         while not self._closed.is_set():
@@ -50,6 +50,11 @@ class Feed:
                 self._closed.wait(min(back_off_s, left_s))
                 back_off_s = min(2 * back_off_s, BACK_OFF_MAX_S)
                 continue
+            except Exception:
+                # `close` took the connection away under the read, which then fails in any way.
+                if self._closed.is_set():
+                    return
+                raise
             if found:
                 yield found, place or behind, behind
                 heard = time.monotonic()
@@ -74,7 +79,7 @@ class Feed:
                 return _told(event)
         return False
 
-    def _read(self, place: str | None, wait_s: float) -> tuple[Sequence[Mapping[str, Any]], str]:
+    def _read(self, place: str | None, wait_s: float) -> tuple[Events, str]:
         try:
             return self._coordinator.read_events(place, READ_EVENTS_MAX, wait_s)
         except StreamReset as reset:

@@ -5,28 +5,24 @@ from __future__ import annotations
 import errno
 import os
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker import logs
-from worker.delivery import place
+from worker.delivery import place, verify
 from worker.delivery.names import safe_name
 from worker.jobs.directories import delete_work_directory
 from worker.jobs.errors import Failed, Transient
 from worker.jobs.events import EventType
-from worker.jobs.model import Job, Result, SourceKind
+from worker.jobs.model import Job, Result
 from worker.jobs.states import Cause, State, Want
 from worker.ports import Change, FoundFile, Services, Step
 
 #: A finish that takes longer (a checksum of a large file) keeps its claim by renewing it between blocks.
 CLAIM_S = 60.0
+QUICK = "quick"
 SYNC_THREADS = 8
-#: Kinds whose work directory holds the one file and nothing else.
-ONE_FILE = frozenset({SourceKind.HTTP, SourceKind.FTP})
-CONTROL_SUFFIX = ".aria2"
 #: The file system may take it later; nothing is given up for them.
 PASSING_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.ENOLCK, errno.ESTALE, errno.EMFILE, errno.ENFILE})
 
@@ -43,36 +39,46 @@ class Parcel:
 
 
 def finish(services: Services, limit: int) -> int:
-    """Finish jobs whose bytes are all here, at most `limit` at a time; returns how many ended.
+    """Finish jobs whose bytes are all here, `limit` at a time; returns how many ended.
 
-    Jobs that another thread or process is at are left to it. Those with a checksum go one by one, after the others.
+    What only has to be renamed goes in one batch under one claim. What takes as long as its bytes (a checksum, a copy to
+    another file system) goes one by one, each under a claim of its own, so that several processes share the work.
     """
     holder, ended, after = f"{services.owner}/{threading.get_ident()}", 0, None
     while page := services.store.in_state(State.FINISHING, limit, after=after):
         after = page[-1].id
         wanted = [job for job in page if job.want is not Want.CANCEL]
-        for group in _groups(wanted):
-            ended += _finish_claimed(services, group, holder)
+        slow = [job for job in wanted if _takes_long(job)]
+        quick = [job for job in wanted if job not in slow]
+        ended += _finish_claimed(services, QUICK, quick, holder) if quick else 0
+        ended += sum(_finish_claimed(services, job.id, [job], holder) for job in slow)
     return ended
 
 
-def _groups(jobs: list[Job]) -> list[list[Job]]:
-    slow = [[job] for job in jobs if job.sha256 or job.hash_wanted]
-    quick = [job for job in jobs if not (job.sha256 or job.hash_wanted)]
-    return [quick, *slow] if quick else slow
+def _takes_long(job: Job) -> bool:
+    return bool(job.sha256 or job.hash_wanted) or (
+        job.out is not None and job.transfer is not None and _apart(job.transfer.directory, job.out)
+    )
 
 
-def _finish_claimed(services: Services, jobs: list[Job], holder: str) -> int:
-    mine = [job for job in jobs if services.coordinator.claim(_claim(job), holder, CLAIM_S)]
+def _apart(work: str, out: str) -> bool:
+    """True when a move from one to the other is a copy."""
+    there = Path(out)
+    while not there.exists() and there != there.parent:
+        there = there.parent
     try:
-        return _finish_all(services, mine, holder) if mine else 0
+        return os.stat(work).st_dev != there.stat().st_dev
+    except OSError:
+        return False
+
+
+def _finish_claimed(services: Services, claim: str, jobs: list[Job], holder: str) -> int:
+    if not services.coordinator.claim(f"finish:{claim}", holder, CLAIM_S):
+        return 0
+    try:
+        return _finish_all(services, jobs, holder)
     finally:
-        for job in mine:
-            services.coordinator.unclaim(_claim(job), holder)
-
-
-def _claim(job: Job) -> str:
-    return f"finish:{job.id}"
+        services.coordinator.unclaim(f"finish:{claim}", holder)
 
 
 def _finish_all(services: Services, jobs: list[Job], holder: str) -> int:
@@ -101,85 +107,15 @@ def _packed(services: Services, job: Job, holder: str) -> Parcel | Change | None
     """The verified job, its failure, or None when it cannot be said now."""
     try:
         if job.result is not None:  # verified before; the move had begun
-            return Parcel(job, _left(services, job), job.result)
-        files = _files(services, job)
-        digest = _digest(services, job, files, holder)
+            return Parcel(job, verify.left(services, job), job.result)
+        files = verify.files(services, job)
+        digest = verify.digest(job, files, lambda: services.coordinator.claim(f"finish:{job.id}", holder, CLAIM_S))
         return Parcel(job, files, Result(str(_place_for(services, job, files)), sum(file.size for file in files), digest))
     except Failed as error:
         return Change(job, _failed(services, job, Cause(error.cause), str(error)))
     except (Transient, OSError) as error:
         log.warning("a job cannot be verified now; it is tried again", job=job.id, error=str(error))
         return None
-
-
-def _files(services: Services, job: Job) -> tuple[FoundFile, ...]:
-    assert job.transfer is not None, f"job {job.id} has no transfer"
-    if job.source.kind in ONE_FILE:
-        return _one_file(job, job.transfer.directory)
-    engine = services.engines[job.transfer.engine]
-    found = engine.files(engine.handle(job.transfer.id, job.transfer.attempt))
-    for file in found:
-        if not os.path.isfile(file.path) or os.path.getsize(file.path) != file.size:
-            raise Failed(Cause.INCOMPLETE, f"{os.path.basename(file.path)} is not complete on disk")
-    if not found:
-        raise Failed(Cause.INCOMPLETE, "the engine says it is complete and names no file")
-    return tuple(found)
-
-
-def _one_file(job: Job, directory: str) -> tuple[FoundFile, ...]:
-    entries, expected = _on_disk(directory), job.progress.total
-    if any(entry.path.endswith(CONTROL_SUFFIX) for entry in entries):
-        raise Failed(Cause.INCOMPLETE, "the engine says it is complete and its control file is still there")
-    if len(entries) != 1:
-        raise Failed(Cause.INCOMPLETE, f"the work directory holds {len(entries)} files where one was expected")
-    if expected is not None and entries[0].size != expected:
-        raise Failed(Cause.INCOMPLETE, f"the file has {entries[0].size} bytes and should have {expected}")
-    return tuple(entries)
-
-
-def _on_disk(directory: str) -> list[FoundFile]:
-    try:
-        with os.scandir(directory) as entries:
-            return [FoundFile(e.path, e.stat().st_size) for e in entries if e.is_file(follow_symlinks=False)]
-    except FileNotFoundError:
-        return []
-
-
-def _left(services: Services, job: Job) -> tuple[FoundFile, ...]:
-    """What is still in the work directory of a job whose move had begun; nothing when all of it is in place."""
-    assert job.transfer is not None, f"job {job.id} has no transfer"
-    if job.source.kind in ONE_FILE:
-        return tuple(_on_disk(job.transfer.directory))
-    try:
-        return _files(services, job)
-    except Failed:
-        return ()
-
-
-def _digest(services: Services, job: Job, files: tuple[FoundFile, ...], holder: str) -> str | None:
-    if not (job.sha256 or job.hash_wanted):
-        return None
-    if len(files) > 1:
-        raise Failed(Cause.CHECKSUM, "a SHA-256 checks one file, and this is several")
-    beat = _Beat(lambda: services.coordinator.claim(_claim(job), holder, CLAIM_S))
-    digest = place.sha256(Path(files[0].path), beat)
-    if job.sha256 and digest != job.sha256:
-        raise Failed(Cause.CHECKSUM, f"the checksum is {digest} and should be {job.sha256}")
-    return digest
-
-
-class _Beat:
-    """Calls something at most every few seconds, however often it is called itself."""
-
-    def __init__(self, action: Callable[[], object], every_s: float = CLAIM_S / 4) -> None:
-        self._action = action
-        self._every_s = every_s
-        self._last = time.monotonic()
-
-    def __call__(self) -> None:
-        if time.monotonic() - self._last >= self._every_s:
-            self._last = time.monotonic()
-            self._action()
 
 
 # ---- move ------------------------------------------------------------------------------------------------------

@@ -184,7 +184,8 @@ class Aria2Engine:
             else:
                 again.append((order, cure))
         self._act("aria2.unpause", ("paused",), [known[gid] for gid, answer in settled.items() if answer is None], deadline)
-        self._remove([self._gid(order) for order, _ in again], deadline)
+        # What is hopeless is removed too, or the next start of aria2 would run it again from its session.
+        self._remove([gid for gid in known if _dead(known[gid])], deadline)
         return {**settled, **self._add(again, deadline)}
 
     def _cure(self, order: Order, chain: Sequence[Row], deadline: Deadline) -> dict[str, str] | Fault:

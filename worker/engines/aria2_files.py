@@ -75,16 +75,18 @@ def found_files(row: Mapping[str, Any], *, seeding: bool = False) -> list[FoundF
     files = [file for file in row["files"] if file["selected"] == "true"]
     if len(files) == 1 and (files[0]["path"].startswith("[") or files[0]["path"].lower().endswith(DOCUMENTS)):
         raise Failed(Cause.SOURCE, "the link leads to no valid torrent or metalink")
+    # With files left out the control file stays, for the torrent itself is not complete.
+    control_may_stay = seeding or len(files) < len(row["files"])
     for file in files:
-        fault = _incomplete(file["path"], int(file["length"]), directory, seeding)
+        fault = _incomplete(file["path"], int(file["length"]), directory, control_may_stay)
         if fault:
             raise Failed(Cause.INCOMPLETE, f"{os.path.basename(file['path'])}: {fault}")
     return [FoundFile(file["path"], int(file["length"])) for file in files]
 
 
-def _incomplete(path: str, length: int, directory: str, seeding: bool) -> str | None:
+def _incomplete(path: str, length: int, directory: str, control_may_stay: bool) -> str | None:
     inside = os.path.relpath(os.path.realpath(path), directory)
-    if inside.startswith(".."):
+    if inside.split(os.sep)[0] == os.pardir:
         return "lies outside its work directory"
     try:
         size = os.stat(path).st_size
@@ -94,7 +96,7 @@ def _incomplete(path: str, length: int, directory: str, seeding: bool) -> str | 
         return f"has {size} bytes on the disk instead of {length}"
     # A torrent's control file stands beside its top directory.
     beside = {path + CONTROL, os.path.join(directory, inside.split(os.sep)[0]) + CONTROL}
-    if not seeding and any(os.path.exists(control) for control in beside):
+    if not control_may_stay and any(os.path.exists(control) for control in beside):
         return "still has a control file"
     # Its control file could not be written, so after a pause or a restart aria2 takes it for complete.
     if len(os.fsencode(os.path.basename(path))) > name_max(directory) and has_hole(path):

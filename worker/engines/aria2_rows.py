@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from worker.engines.aria2_faults import fault
+from worker.jobs.directories import WORK
 from worker.jobs.model import Progress
 from worker.jobs.states import Phase
 from worker.ports import Item, ItemStatus
@@ -25,7 +26,6 @@ POLL_KEYS = [
 #: What is needed to act on a chain.
 CHAIN_KEYS = ["gid", "status", "dir", "errorCode", "errorMessage", "followedBy", "following", "belongsTo"]
 
-WORK_DIRECTORY = ".haul"
 #: Longer chains do not exist: a metalink's torrent's payload is the third link.
 LINKS_MAX = 8
 #: A file without control file is in the way; a file cannot be created. `submit` heals both, see `curable`.
@@ -54,7 +54,7 @@ def items(rows: Iterable[Row], directory: str, engine: str) -> dict[str, Item]:
     Args:
         directory, engine: of which the work directories are made; rows elsewhere are not ours.
     """
-    prefix, suffix = f"{directory.rstrip('/')}/{WORK_DIRECTORY}/", f"/{engine}"
+    prefix, suffix = f"{directory.rstrip('/')}/{WORK}/", f"/{engine}"
     found = {}
     for root, chain in chains(rows).items():
         item = _item(root, chain, _transfer(chain[0]["dir"], prefix, suffix))

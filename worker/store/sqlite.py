@@ -119,11 +119,10 @@ class SqliteStore:
 
     def counts(self, states: Iterable[State] | None = None) -> dict[State, int]:
         """See `JobStore.counts`."""
+        query = queries.COUNTS if states is None else queries.COUNTS_OF
         with self._connections.reading() as connection:
-            if states is None:
-                return {State(state): n for state, n in connection.execute(queries.COUNTS)}
-            counted = {state: connection.execute(queries.COUNT_STATE, (state,)).fetchone()[0] for state in states}
-            return {state: n for state, n in counted.items() if n}
+            rows = connection.execute(query, {"states": _json(list(states or ()))}).fetchall()
+        return {State(state): n for state, n in rows}
 
     def engine_counts(self) -> dict[str, int]:
         """See `JobStore.engine_counts`."""

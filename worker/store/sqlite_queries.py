@@ -40,7 +40,7 @@ AT_ENGINE = f"{_JOB} WHERE jobs.engine = :engine"
 NEEDING_OWNER = f"{_JOB} WHERE jobs.engine = :engine AND jobs.needs_owner = 1 ORDER BY jobs.changed LIMIT :limit"
 IN_STATE = f"{_JOB} WHERE jobs.state = :state AND jobs.id > :after ORDER BY jobs.id LIMIT :limit"
 UNSENT = f"{_JOB} WHERE jobs.event > jobs.sent ORDER BY jobs.changed LIMIT :limit"
-COUNT_STATE = "SELECT count(*) FROM jobs WHERE state = ?"
+COUNTS_OF = "SELECT state, count(*) FROM jobs WHERE state IN (SELECT value FROM json_each(:states)) GROUP BY state"
 COUNTS = "SELECT state, count(*) FROM jobs GROUP BY state"
 ENGINE_COUNTS = f"""
     SELECT engine, count(*) FROM jobs INDEXED BY jobs_at_engine WHERE engine IS NOT NULL AND state IN ({_IN_SLOT}) GROUP BY engine

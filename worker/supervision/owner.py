@@ -18,8 +18,9 @@ from worker.supervision.diff import Findings, Watched, diff
 from worker.supervision.lease import Held
 from worker.supervision.reconcile import Reconciler
 
+#: Between two looks: short after something started or ended, twice as long after each quiet one, up to a second at rest.
+TICK_MIN_S = 0.05
 TICK_S = 1.0
-TICK_AFTER_END_S = 0.05
 STANDBY_S = 2.0
 STALL_S = 60.0
 PROGRESS_STORE_S = 5.0
@@ -56,10 +57,12 @@ class Owner:
 
     def run(self) -> None:
         """Turn until `stop`; then write the last progress and let the lease go."""
+        pause_s = TICK_S
         while not self._stopping:
-            ended = self._turn()
+            moved = self._turn()
             self.ticked_at = time.monotonic()
-            self._rest(TICK_AFTER_END_S if ended else TICK_S)
+            pause_s = TICK_MIN_S if moved else min(TICK_S, 2 * pause_s)
+            self._rest(pause_s)
         self._last_words()
 
     def stop(self) -> None:
@@ -75,9 +78,9 @@ class Owner:
                 self._standby()
                 return 0
             with self._services.metrics.ticks.labels(self.engine.name).time():
-                ended = self.tick(lease)
+                moved = self.tick(lease)
             self._say(None)
-            return ended
+            return moved
         except LeaseLost as error:
             self._held.drop()
             self._say(str(error))
@@ -91,9 +94,9 @@ class Owner:
         return 0
 
     def tick(self, lease: Lease) -> int:
-        """Look at the engine once and follow; returns how many downloads ended."""
+        """Look at the engine once and follow; returns how many downloads started or ended."""
         self._reload(lease)
-        self._attend(lease)
+        started = self._attend(lease)
         poll = self.engine.poll()
         if poll.session != self._session:
             self._session = poll.session
@@ -108,15 +111,16 @@ class Owner:
         self._share(poll)
         if ended:
             self._services.nudger.nudge(Step.ADMIT)
-        return ended
+        return started + ended
 
     # ---- what the records ask ------------------------------------------------------------------------------------
 
-    def _attend(self, lease: Lease) -> None:
+    def _attend(self, lease: Lease) -> int:
+        total = 0
         while jobs := self._services.store.needing_owner(self.engine.name, STEP_BATCH):
             todo = attend.sort(jobs)
             if not self._held.has_time_for(self.engine.rpc_timeout_s):
-                return
+                break
             started = attend.submit(self._services, self.engine, lease, todo.submit)
             self._watch(started)
             attend.pause(self.engine, todo.pause)
@@ -127,8 +131,10 @@ class Owner:
                 self._finishing.pop(handle, None)
             if started or todo.cancel:
                 self._services.nudger.nudge(Step.NOTIFY)
+            total += len(started)
             if len(jobs) < STEP_BATCH or not started:
-                return
+                break
+        return total
 
     # ---- what the engine shows -----------------------------------------------------------------------------------
 
