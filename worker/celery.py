@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 import click
 from celery import Celery, bootsteps
 from celery.beat import EmbeddedService
+from celery.exceptions import SecurityWarning
 from celery.signals import after_task_publish, beat_init, heartbeat_sent, setup_logging, worker_shutting_down
 from kombu import Queue
 from kombu.exceptions import OperationalError
@@ -137,13 +139,14 @@ def _show_life(path: Path) -> None:
     """Touch a file while this process works, for a health check that costs nothing and asks nobody.
 
     A worker does so at each heartbeat, every 2 s, which its event loop sends: a loop that hangs sends none. Beat does so
-    whenever the broker has taken one of its messages.
+    when it starts and whenever the broker has taken one of its messages.
     """
 
     def touch(**_options: Any) -> None:
         path.touch()
 
     def touch_when_sent(**_options: Any) -> None:
+        touch()
         after_task_publish.connect(touch, weak=False)
 
     heartbeat_sent.connect(touch, weak=False)
@@ -269,6 +272,7 @@ def run_worker(
         the exit code.
     """
     app = create_app(settings)
+    warnings.filterwarnings("ignore", category=SecurityWarning)  # only JSON is accepted, so running as root adds no hole
     worker_shutting_down.connect(_stop_at_once_next_time)
     worker = app.Worker(
         hostname=f"worker@{socket.gethostname()}-{os.getpid()}",

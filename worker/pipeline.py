@@ -25,9 +25,9 @@ from worker.admission.queue import rebuild
 from worker.admission.why import Why, overview, why
 from worker.delivery.finish import finish
 from worker.jobs.states import State
+from worker.limits import STEP_BATCH, STEP_BUDGET_S
 from worker.notify import outbox
 from worker.ports import Services, Step
-from worker.settings import STEP_BATCH, STEP_BUDGET_S
 
 __all__ = ["Accepted", "Why", "accept", "control", "enqueue", "overview", "run", "sweep", "why"]
 
@@ -70,11 +70,15 @@ def run(services: Services, step: Step) -> int:
     return total
 
 
-def sweep(services: Services) -> list[Step]:
-    """Nudge every step that has work, and mend the waiting index; a few counts, however many jobs there are."""
+def sweep(services: Services, *, rebuilding: bool = False) -> list[Step]:
+    """Nudge every step that has work, and mend the waiting index; a few counts, however many jobs there are.
+
+    Args:
+        rebuilding: write the waiting index anew even when its size is right.
+    """
     counts = services.store.counts((State.QUEUED, State.SUBMITTING, State.FINISHING))
     queued = counts.get(State.QUEUED, 0)
-    if queued != services.coordinator.waiting_size():
+    if rebuilding or queued != services.coordinator.waiting_size():
         rebuild(services)
     waits = {
         Step.INTAKE: services.coordinator.intake_size() > 0,

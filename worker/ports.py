@@ -382,8 +382,8 @@ class StreamReset(Exception):
 class Coordinator(Protocol):
     """Redis, as the steps use it. Everything but the unread intake may vanish at any time without harm."""
 
-    def offer(self, bodies: Sequence[Mapping[str, Any]]) -> bool:
-        """Append messages to the intake in one round trip; true when the caller should send a nudge."""
+    def offer(self, bodies: Sequence[Mapping[str, Any]]) -> None:
+        """Append messages to the intake and wake a sweeper, in one round trip."""
 
     def take_intake(self, consumer: str, limit: int) -> list[IntakeEntry]:
         """Unread messages for this consumer, and those another consumer left unacknowledged for 30 s."""

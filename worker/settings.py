@@ -17,22 +17,6 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 EMBEDDED = "embedded"
 
-# Time limits of the design, in seconds. Each relation that correctness rests on is asserted below.
-RPC_TIMEOUT_S = 10.0
-SUBMIT_WINDOW_S = 30.0
-LEASE_S = 30.0
-LEASE_RENEW_S = 10.0
-LEASE_GIVE_UP_S = 20.0
-SWEEP_S = 10.0
-RECONCILE_S = 60.0
-NUDGE_S = 5.0
-STEP_BUDGET_S = 2.0
-STEP_BATCH = 100
-
-assert LEASE_RENEW_S < LEASE_GIVE_UP_S < LEASE_S, "a holder stops by itself before its lease ends"
-assert LEASE_GIVE_UP_S + RPC_TIMEOUT_S <= LEASE_S, "a call begun by a holder ends within its lease"
-assert RPC_TIMEOUT_S < SUBMIT_WINDOW_S, "a submission has time for at least one call"
-
 
 class SettingsError(Exception):
     """A setting is wrong; the message names the variable and the fix."""

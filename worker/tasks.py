@@ -62,8 +62,8 @@ def notify(self: StepTask) -> None:
 
 @shared_task(name="haul.sweep", base=StepTask, bind=True)
 def sweep(self: StepTask) -> None:
-    """Find the work that no nudge told of."""
-    pipeline.sweep(self.services)
+    """Find the work that no nudge told of; the supervisor does the same more often."""
+    pipeline.sweep(self.services, rebuilding=True)
 
 
 @shared_task(name="haul.enqueue", base=StepTask, bind=True)  # type: ignore[arg-type]

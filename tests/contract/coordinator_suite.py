@@ -14,7 +14,7 @@ from worker.coordination.bounds import BODY_BYTES_MAX
 from worker.coordination.places import TELLING_S, order
 from worker.jobs.errors import Rejected
 from worker.jobs.model import Progress
-from worker.ports import Coordinator, EngineSnapshot, StreamReset, WaitingJob
+from worker.ports import SWEEPER, Coordinator, EngineSnapshot, StreamReset, WaitingJob
 
 DEADLINE_S = 5.0
 Make = Callable[..., Coordinator]
@@ -80,7 +80,7 @@ class CoordinatorSuite:
     def test_an_empty_intake_answers_at_once(self, redis: Coordinator) -> None:
         assert redis.take_intake("a", 10) == []
         assert redis.intake_size() == 0
-        assert redis.offer([]) is False
+        redis.offer([])
         redis.ack_intake([])
         redis.park_intake([])
 
@@ -140,13 +140,12 @@ class CoordinatorSuite:
 
     # ---- nudges ----
 
-    def test_an_offer_asks_for_one_nudge_until_the_step_looked(self, make: Make) -> None:
+    def test_offers_wake_one_sweeper_once(self, make: Make) -> None:
         a, b = make(), make()
-        assert a.offer([request(1)]) is True
-        assert b.offer([request(2)]) is False
-        assert b.may_nudge("intake") is False
-        a.looked("intake")
-        assert b.offer([request(3)]) is True
+        a.offer([request(1)])
+        a.offer([request(2)])
+        assert b.rest(SWEEPER, 5.0) is True
+        assert b.rest(SWEEPER, 0.01) is False
 
     def test_eight_threads_nudge_and_exactly_one_may(self, make: Make) -> None:
         callers = [make() for _ in range(8)]

@@ -110,7 +110,9 @@ class ForkedWorker:
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["worker.celery", "worker.tasks", "worker.coordination.redis", "worker.engines.aria2", "celery.app.amqp"])
+        context.set_forkserver_preload(
+            ["worker.celery", "worker.tasks", "worker.coordination.redis", "worker.engines.aria2", "celery.app.amqp"]
+        )
         self._process = context.Process(target=_work, args=(dict(environment), str(log), os.getpid()), daemon=True)
         self._process.start()
 
@@ -201,7 +203,9 @@ class Stack:
         worker = kind({**self.environment(), **environment}, self.log)
         self.workers.append(worker)
         if ready:
-            eventually(lambda: self.owner() == worker.pid or worker.ended() is not None, "the worker looks after the engine", seen=self.tail)
+            eventually(
+                lambda: self.owner() == worker.pid or worker.ended() is not None, "the worker looks after the engine", seen=self.tail
+            )
             assert worker.ended() is None, f"the worker ended: {self.tail()}"
         return worker
 

@@ -117,9 +117,7 @@ def test_the_file_is_in_the_jobs_directory_with_its_bytes_and_its_name(
     stack.check_delivered(asked[case], digest(size, seed), name)
 
 
-@pytest.mark.parametrize(
-    ("case", "seed"), [("escape", 9), ("escape-extended", 10), ("absolute", 11), ("dots", 12), ("long", 13)]
-)
+@pytest.mark.parametrize(("case", "seed"), [("escape", 9), ("escape-extended", 10), ("absolute", 11), ("dots", 12), ("long", 13)])
 def test_a_hostile_name_from_the_server_stays_in_the_jobs_directory(stack: Stack, asked: dict[str, str], case: str, seed: int) -> None:
     path = stack.check_delivered(asked[case], digest(SIZE, seed))
 
@@ -230,7 +228,9 @@ def test_five_hundred_small_files_at_once_are_all_right_within_a_minute(stack: S
     jobs = stack.until_all(ids, timeout_s=60)
 
     print(f"500 small files: {time.monotonic() - begun:.1f} s")
-    wrong = [n for n, job in enumerate(jobs) if not job.result or sha256(job.result.path) != hashlib.sha256(content(1_000 + n, n)).hexdigest()]
+    wrong = [
+        n for n, job in enumerate(jobs) if not job.result or sha256(job.result.path) != hashlib.sha256(content(1_000 + n, n)).hexdigest()
+    ]
     assert wrong == []
     served = {n: stack.origin.bytes_served[f"/file/small-{n}.bin"] for n in range(500)}
     assert {n: bytes for n, bytes in served.items() if bytes != 1_000 + n} == {}

@@ -132,7 +132,6 @@ def test_many_are_checked_before_any_is_sent(bot: Client, services: Services) ->
 
 def test_many_are_sent_in_one_round_trip(valkey: Server, bot: Client, services: Services) -> None:
     bot.enqueue_many([{"uri": URI, "user": "ann"}])  # connects and loads the script
-    assert services.coordinator.may_nudge(Step.INTAKE), "a nudge is pending"
     with Redis.from_url(valkey.url) as watcher, watcher.monitor() as seen:
         bot.enqueue_many([{"uri": URI, "user": "ann"} for _ in range(100)])
         watcher.echo("end")
@@ -142,16 +141,10 @@ def test_many_are_sent_in_one_round_trip(valkey: Server, bot: Client, services: 
         assert [command for command in commands if command not in ("HELLO", "CLIENT", "SELECT", "AUTH")] == ["EVALSHA"]
 
 
-def test_the_first_request_wakes_the_sweeper_which_sends_the_nudge(bot: Client, services: Services) -> None:
-    redis = services.coordinator
+def test_a_request_wakes_the_sweeper_which_sends_the_nudge(bot: Client, services: Services) -> None:
     bot.enqueue(URI, user="ann")
-    assert redis.rest(SWEEPER, 5.0), "it is woken"
-    assert redis.may_nudge(Step.INTAKE), "the nudge is left to it"
-    bot.enqueue(URI, user="ann")
-    assert not redis.rest(SWEEPER, 0.05), "one nudge is enough until somebody looks"
-    pipeline.run(services, Step.INTAKE)
-    bot.enqueue(URI, user="ann")
-    assert redis.rest(SWEEPER, 5.0)
+    assert services.coordinator.rest(SWEEPER, 5.0), "it is woken"
+    assert Step.INTAKE in pipeline.sweep(services), "and finds the message"
 
 
 def test_many_threads_share_a_client(bot: Client, services: Services) -> None:

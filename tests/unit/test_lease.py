@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from worker.jobs.errors import LeaseLost, Transient
+from worker.limits import LEASE_GIVE_UP_S, LEASE_RENEW_S, LEASE_S, RPC_TIMEOUT_S
 from worker.ports import Lease
-from worker.settings import LEASE_GIVE_UP_S, LEASE_RENEW_S, LEASE_S, RPC_TIMEOUT_S
 from worker.supervision.lease import Held
 
 

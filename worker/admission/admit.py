@@ -9,14 +9,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from worker.admission.decide import Admit, EngineView, Wait, decide
+from worker.admission.queue import place
 from worker.jobs.directories import work_directory
 from worker.jobs.model import Job, Transfer
 from worker.jobs.states import Reason, State
+from worker.limits import LEASE_S, STEP_BUDGET_S, SUBMIT_WINDOW_S
 from worker.ports import Change, EngineSnapshot, Lease, Services, Step
-from worker.settings import LEASE_S, STEP_BUDGET_S, SUBMIT_WINDOW_S
 
 LEASE_NAME = "admit"
 LEASE_RETRY_S = 0.02
+#: A job that cannot use the room there is does not stand before those that can; it is looked at again after this time.
+ASIDE_S = 2.0
 
 
 def admit(services: Services, limit: int) -> int:
@@ -30,14 +33,16 @@ def admit(services: Services, limit: int) -> int:
         now = services.store.now()
         jobs = _heads(services, limit, now)
         views = engine_views(services)
-        changes = list(_changes(services, jobs, views, now))
+        changes, aside = _sorted(services, jobs, views, now)
         applied = services.store.apply(changes, lease) if changes else []
         services.failpoints.hit("admit.recorded")
         started = [a.job.id for a in applied if a.won and a.job is not None and a.job.state is State.SUBMITTING]
     if started:
         services.coordinator.drop_waiting(started)
         services.nudger.nudge(Step.START)
-    return len(started)
+    if aside:
+        services.coordinator.add_waiting([place(replace(job, not_before=max(job.not_before, now + ASIDE_S))) for job in aside])
+    return len(started) + len(aside)
 
 
 def engine_views(services: Services) -> dict[str, EngineView]:
@@ -75,16 +80,20 @@ def _view(name: str, snapshot: EngineSnapshot | None, live: int, services: Servi
     return EngineView(name, frozenset(map(str, engine.features.kinds)), engine.slots + ahead, live, alive)
 
 
-def _changes(services: Services, jobs: list[Job], views: Mapping[str, EngineView], now: float) -> Iterator[Change]:
-    room = dict(views)
+def _sorted(services: Services, jobs: list[Job], views: Mapping[str, EngineView], now: float) -> tuple[list[Change], list[Job]]:
+    """What is to be written, and the jobs that wait for something else than the room that is left."""
+    room, changes, waits = dict(views), [], []
     for job in jobs:
         decision = decide(job, room, now)
         if isinstance(decision, Admit):
             view = room[decision.engine]
             room[decision.engine] = replace(view, live=view.live + 1)
-            yield Change(job, _submitting(services, job, decision.engine, now))
-        elif job.reason is not decision.reason:
-            yield Change(job, _waiting(services, job, decision))
+            changes.append(Change(job, _submitting(services, job, decision.engine, now)))
+        else:
+            waits.append(job)
+            if job.reason is not decision.reason:
+                changes.append(Change(job, _waiting(services, job, decision)))
+    return changes, waits if any(view.room for view in room.values()) else []
 
 
 def _submitting(services: Services, job: Job, engine: str, now: float) -> Job:

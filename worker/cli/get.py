@@ -82,15 +82,16 @@ def get(
     for request in requests:
         options.check(request, settings)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # it ends a `get` as Ctrl-C does
-    display = Display(as_json)
-    with StackSession(settings) as session:
-        try:
+    display, session = Display(as_json), StackSession(settings)
+    try:
+        with session:
             with display:
                 jobs = _fetch(session, requests, display)
-        except KeyboardInterrupt:
-            display.interrupted(session.owned)
-            raise typer.Exit(Exit.INTERRUPTED) from None
-    raise typer.Exit(display.result(jobs))
+            code = display.result(jobs)  # before the stop, which takes a second
+    except KeyboardInterrupt:
+        display.interrupted(session.owned)
+        code = Exit.INTERRUPTED
+    raise typer.Exit(code)
 
 
 def _fetch(session: StackSession, requests: Sequence[Request], display: Display) -> list[Job]:

@@ -50,7 +50,7 @@ def held(data_dir: Path) -> Iterator[int]:
     Raises:
         StackRunning: another process holds it; the message names its pid.
     """
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make(data_dir)
     with _stack_lock(data_dir).open("a+b") as own, _servers_lock(data_dir).open("a+b") as shared:
         if not _taken(own.fileno(), PATIENCE_S):
             raise StackRunning(f"process {holder(data_dir) or '?'} runs the stack of {data_dir}: use that one, or stop it first")
@@ -64,6 +64,15 @@ def held(data_dir: Path) -> Iterator[int]:
             yield shared.fileno()
         finally:
             stack_file(data_dir).unlink(missing_ok=True)
+
+
+def make(data_dir: Path) -> None:
+    """Make the data directory, for its owner only, unless it is there. Raises SettingsError when it cannot be written."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _stack_lock(data_dir).touch(mode=0o600)
+    except OSError as error:
+        raise SettingsError(f"HAUL_DATA_DIR: {data_dir} cannot be used: {error.strerror}") from None
 
 
 def _stack_lock(data_dir: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from worker.cli.connect import POLL_S, build
-from worker.cli.lock import holder, running
+from worker.cli.lock import holder, make, running
 from worker.cli.servers import ServerFailed
 from worker.ports import Services
 from worker.settings import NoStack, Settings, SettingsError, Stack, child_environment
@@ -26,18 +26,14 @@ class StackSession:
     """A context manager: services on a running stack, whoever runs it.
 
     Attributes:
-        owned: the stack is ours and ends with the session.
+        owned: the stack used last is ours and ends with the session.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._child: _Child | None = None
         self._services: Services | None = None
-
-    @property
-    def owned(self) -> bool:
-        """True when the stack ends with this session."""
-        return self._child is not None
+        self.owned = False
 
     @property
     def services(self) -> Services:
@@ -84,10 +80,11 @@ class StackSession:
             if stack := running(data_dir):
                 if self._child and self._child.pid != stack.pid:  # another one was quicker
                     self._stop_child()
+                self.owned = self._child is not None
                 return stack
             if holder(data_dir) is None:  # else it is just starting, or draining
                 if self._child is None:
-                    self._child = _Child(self._settings)
+                    self._child, self.owned = _Child(self._settings), True
                     import celery.app.base  # noqa: F401 - the first nudge needs it, and now there is time
                 elif not self._child.alive:
                     raise self._child.reason()
@@ -112,14 +109,15 @@ class _Child:
     """`haul up` without API and schedule, which ends when the pipe it was given is closed, also by our death."""
 
     def __init__(self, settings: Settings) -> None:
+        make(settings.data_dir)
         log = log_file(settings)
-        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log.parent.mkdir(mode=0o700, exist_ok=True)
         full = log.exists() and log.stat().st_size > LOG_BYTES_MAX
         reader, self._writer = os.pipe()
         with log.open("wb" if full else "ab") as sink:
             self._log, self._begin = log, sink.tell()
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-m", "worker.cli", "up", "--while-open", str(reader)],
+                [sys.executable, "-P", "-m", "worker.cli", "up", "--while-open", str(reader)],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,

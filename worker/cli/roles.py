@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +39,8 @@ def up(while_open: WhileOpen = None) -> None:
     with EmbeddedStack(settings) as stack, bounded_drain(stack.retire, stack.abandon):
         from worker.celery import run_worker  # while the servers start
 
+        # Celery warns root for the sake of pickle, which we do not take.
+        warnings.filterwarnings("ignore", "You're running the worker with superuser privileges")
         if while_open is None:
             code = run_worker(stack.connected(), roles=frozenset({"worker", "supervisor", "beat"}), api=_api_of(stack))
         else:

@@ -83,6 +83,7 @@ class Server:
         if self.alive:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
+            _answers(*self._probe)  # aria2c looks for signals once a second, or when it is spoken to
             try:
                 self.process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:

@@ -18,7 +18,6 @@ from worker.jobs import requests
 from worker.jobs.errors import Conflict, NotFound, Rejected, Transient
 from worker.jobs.model import Request, job_id
 from worker.jobs.states import Action, Cause, State
-from worker.ports import SWEEPER, Step
 
 #: Ids of events that are remembered to drop their repeats.
 REMEMBERED_MAX = 10_000
@@ -108,7 +107,7 @@ class Client:
         }
         body, request = _checked(given)
         place = None if confirm_s <= 0 or self._api else self._feed.now()
-        self._offer([body])
+        self._coordinator.offer([body])
         if confirm_s <= 0:
             return Ticket(body["id"], "accepted")
         deadline = time.monotonic() + confirm_s
@@ -126,7 +125,7 @@ class Client:
         """
         bodies = [*_checked_all(specs)]
         if bodies:
-            self._offer(bodies)
+            self._coordinator.offer(bodies)
         return [Ticket(body["id"], "accepted") for body in bodies]
 
     def control(self, id: str, action: str) -> None:
@@ -141,7 +140,7 @@ class Client:
         known_form = _checked_id(id)
         if action not in set(Action):
             raise Rejected("action", f"there is no action {action!r}", fix=f"one of: {', '.join(Action)}")
-        self._offer([{"kind": "control", "job": known_form, "action": str(action)}])
+        self._coordinator.offer([{"kind": "control", "job": known_form, "action": str(action)}])
 
     def events(self, user: str | int | None = None, after: str | None = None, wait_s: float | None = None) -> Iterator[dict[str, Any]]:
         """What happens to jobs, as it happens; in order per job, repeats dropped, outages of Redis waited out.
@@ -208,14 +207,6 @@ class Client:
         if self._api is None:
             raise Rejected("api_url", "is needed for this call", fix="Client(redis_url, api_url='http://127.0.0.1:8060')")
         return self._api
-
-    def _offer(self, bodies: Sequence[Mapping[str, Any]]) -> None:
-        if self._coordinator.offer(bodies):
-            # The nudge is ours to send, and we send no Celery messages: it is handed to a supervisor's sweeper, which
-            # takes the flag again. Should this fail the messages are in, and the next sweep finds them.
-            with suppress(Transient):
-                self._coordinator.looked(Step.INTAKE)
-                self._coordinator.wake(SWEEPER)
 
     def _api_shows(self, id: str, request: Request, deadline: float) -> bool:
         """Whether the API shows the job before the deadline."""

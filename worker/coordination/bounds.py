@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from worker.settings import NUDGE_S, RPC_TIMEOUT_S
+from worker.limits import NUDGE_S, RPC_TIMEOUT_S
 
 #: A longer message is refused at `offer`; a request of legal length (`jobs.requests`) has at most about 12 KiB.
 BODY_BYTES_MAX = 65_536

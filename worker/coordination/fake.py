@@ -15,7 +15,7 @@ from worker.coordination.bounds import Bounds
 from worker.coordination.waiting import WaitingIndex
 from worker.jobs.errors import Rejected, Transient
 from worker.jobs.model import Progress
-from worker.ports import EngineSnapshot, IntakeEntry, Step, WaitingJob
+from worker.ports import SWEEPER, EngineSnapshot, IntakeEntry, WaitingJob
 
 
 @dataclass(slots=True)
@@ -69,18 +69,19 @@ class FakeCoordinator:
 
     # ---- intake ----
 
-    def offer(self, bodies: Sequence[Mapping[str, Any]]) -> bool:
+    def offer(self, bodies: Sequence[Mapping[str, Any]]) -> None:
         """See `ports.Coordinator`."""
         texts = [wire.body_text(body) for body in bodies]
         with self._open() as memory:
             if not texts:
-                return False
+                return
             if len(memory.intake) >= self._bounds.intake_max:
                 raise Rejected("intake", "too many unread requests", fix="try again later", retry_after_s=self._bounds.nudge_s)
             for text in texts:
                 memory.count += 1
                 memory.intake[f"{memory.count}-0"] = Message(text)
-            return self._set(f"nudge {Step.INTAKE}", self._bounds.nudge_s)
+            self._set(f"wake {SWEEPER}", self._bounds.wake_s)
+            memory.changed.notify_all()
 
     def offer_text(self, text: str) -> None:
         """Append a message as a stranger may have written it."""

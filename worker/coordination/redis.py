@@ -13,7 +13,7 @@ from worker.coordination.connection import Connection
 from worker.coordination.keys import GROUP, Keys
 from worker.jobs.errors import Rejected, Transient
 from worker.jobs.model import Progress
-from worker.ports import EngineSnapshot, IntakeEntry, Step, WaitingJob
+from worker.ports import SWEEPER, EngineSnapshot, IntakeEntry, WaitingJob
 
 #: The server reads zero as "for ever", and some round down to milliseconds.
 BLOCK_S_MIN = 0.01
@@ -48,8 +48,8 @@ class RedisCoordinator:
 
     # ---- intake ----
 
-    def offer(self, bodies: Sequence[Mapping[str, Any]]) -> bool:
-        """Append messages, up to 1,000 in one round trip; true when the caller should send a nudge for `intake`.
+    def offer(self, bodies: Sequence[Mapping[str, Any]]) -> None:
+        """Append messages and wake a sweeper, up to 1,000 in one round trip.
 
         After an exception some may have been appended; offering all of them again is safe, messages are idempotent.
 
@@ -57,14 +57,10 @@ class RedisCoordinator:
             Rejected: a message is too long or no JSON, and none was appended; or the intake is full.
         """
         texts = [wire.body_text(body) for body in bodies]
-        keys, bounds = [self._keys.intake, self._keys.nudge(Step.INTAKE)], self._bounds
-        nudge = False
+        keys, bounds = [self._keys.intake, self._keys.wake(SWEEPER)], self._bounds
         for batch in batches(texts):
-            answer = self._offer(keys, [bounds.intake_max, _ms(bounds.nudge_s), secrets.token_hex(8), *batch])
-            if answer < 0:
+            if self._offer(keys, [bounds.intake_max, int(bounds.wake_s), *batch]) < 0:
                 raise Rejected("intake", "too many unread requests", fix="try again later", retry_after_s=bounds.nudge_s)
-            nudge = nudge or answer == 1
-        return nudge
 
     def take_intake(self, consumer: str, limit: int) -> list[IntakeEntry]:
         """See `ports.Coordinator`. What a lost answer carried comes again like that of a dead consumer."""

@@ -25,7 +25,7 @@ def score(job: WaitingJob) -> int:
     Jobs with the same score follow by id.
     """
     priority = min(max(job.priority, 0), PRIORITY_MAX)
-    since_ms = min(max(int(job.since), 0), (1 << SINCE_BITS) - 1)
+    since_ms = min(max(round(job.since * 1_000), 0), (1 << SINCE_BITS) - 1)
     return since_ms - (priority << SINCE_BITS)
 
 

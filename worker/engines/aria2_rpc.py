@@ -1,20 +1,18 @@
-"""aria2's JSON-RPC over a pool of connections: several calls in one request, an answer to each."""
+"""aria2's JSON-RPC: several calls in one request, an answer to each, one deadline for all that belongs together."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import aria2p
-import requests
-from requests.adapters import HTTPAdapter
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from worker.jobs.errors import Transient
 
-CONNECT_TIMEOUT_S = 3.0
-CONNECTIONS_MAX = 4
+if TYPE_CHECKING:
+    from worker.engines.aria2_client import Aria2Client
+
 UNAUTHORIZED = "Unauthorized"
 
 Call = tuple[str, list[Any]]
@@ -39,35 +37,6 @@ class Deadline:
         return max(0.0, self._end - time.monotonic())
 
 
-class _PooledClient(aria2p.Client):
-    """aria2p's client with kept connections; its own opens one for each call and waits a minute.
-
-    It asks the server only what it is told to: no proxy, no `.netrc`.
-    """
-
-    def __init__(self, url: str, secret: str, timeout_s: float) -> None:
-        super().__init__(host=url, secret=secret, timeout=timeout_s)
-        self._url = url
-        self._session = requests.Session()
-        self._session.trust_env = False
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS_MAX))
-
-    @property
-    def server(self) -> str:
-        """The address as it was given."""
-        return self._url
-
-    def post(self, payload: str, timeout_s: float | None = None) -> Any:
-        """Send a request; the decoded answer."""
-        read_s = self.timeout if timeout_s is None else timeout_s
-        return self._session.post(self._url, data=payload, timeout=(min(CONNECT_TIMEOUT_S, read_s), read_s)).json()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._session.close()
-
-
 class Aria2Rpc:
     """What the adapter says to one aria2.
 
@@ -78,8 +47,16 @@ class Aria2Rpc:
 
     def __init__(self, name: str, url: str, secret: str, timeout_s: float) -> None:
         self._service = f"engine {name}"
+        self._url = url
         self._secret = secret
-        self._client = _PooledClient(url, secret, timeout_s)
+        self._timeout_s = timeout_s
+
+    @cached_property
+    def _client(self) -> Aria2Client:
+        # aria2p is slow to import, and a process that only opens doors never talks to an engine.
+        from worker.engines.aria2_client import Aria2Client
+
+        return Aria2Client(self._service, self._url, self._secret, self._timeout_s)
 
     def multicall(self, calls: Sequence[Call], deadline: Deadline) -> list[Any]:
         """Make all calls in one request; the answers in order, `Refusal` for those that failed.
@@ -89,8 +66,7 @@ class Aria2Rpc:
         """
         token = [f"token:{self._secret}"] if self._secret else []
         members = [{"methodName": method, "params": [*token, *params]} for method, params in calls]
-        payload = self._client.get_payload(self._client.MULTICALL, [members])
-        answers = self._result(payload, deadline)
+        answers = self._client.exchange(members, deadline.left_s)
         if not isinstance(answers, list) or len(answers) != len(calls):
             raise Transient(self._service, "the answer is not one of aria2: check the address in HAUL_ENGINES")
         results = [answer[0] if isinstance(answer, list) else Refusal(str(answer.get("message", ""))) for answer in answers]
@@ -99,21 +75,6 @@ class Aria2Rpc:
         return results
 
     def close(self) -> None:
-        """Release the connections."""
-        self._client.close()
-
-    def _result(self, payload: Any, deadline: Deadline) -> Any:
-        left_s = deadline.left_s
-        if left_s <= 0:
-            raise Transient(self._service, "no answer in time")
-        # The library's errors name the address and quote what was sent, and that holds the secret: `from None`.
-        try:
-            return self._client.res_or_raise(self._client.post(payload, left_s))
-        except aria2p.ClientException as error:
-            raise Transient(self._service, f"aria2 refused the request: {error.message}") from None
-        except requests.Timeout:
-            raise Transient(self._service, "no answer in time") from None
-        except requests.ConnectionError:
-            raise Transient(self._service, "cannot be reached: is aria2 running, and is the address in HAUL_ENGINES right?") from None
-        except (requests.RequestException, ValueError, KeyError, TypeError):
-            raise Transient(self._service, "the answer is not one of aria2: check the address in HAUL_ENGINES") from None
+        """Release the connections, if there were any."""
+        if "_client" in self.__dict__:
+            self._client.close()

@@ -11,8 +11,9 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from worker.engines.aria2 import Aria2Engine
+from worker.limits import RPC_TIMEOUT_S
 from worker.ports import Engine
-from worker.settings import RPC_TIMEOUT_S, SettingsError
+from worker.settings import SettingsError
 
 VARIABLE = "HAUL_ENGINES"
 OPTIONS = frozenset({"name", "slots", "dir"})

@@ -10,8 +10,8 @@ from worker.jobs.directories import delete_work_directory
 from worker.jobs.events import EventType
 from worker.jobs.model import Job
 from worker.jobs.states import State, Want
+from worker.limits import SUBMIT_WINDOW_S
 from worker.ports import Change, Engine, Item, Lease, Order, Services
-from worker.settings import SUBMIT_WINDOW_S
 from worker.supervision import settle
 
 log = logs.get(__name__)

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from worker.jobs.errors import LeaseLost, Transient
+from worker.limits import LEASE_GIVE_UP_S, LEASE_RENEW_S, LEASE_S
 from worker.ports import JobStore, Lease
-from worker.settings import LEASE_GIVE_UP_S, LEASE_RENEW_S, LEASE_S
 
 
 class Held:

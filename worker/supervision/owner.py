@@ -11,8 +11,8 @@ from worker import logs
 from worker.jobs.errors import LeaseLost, Transient
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import AT_ENGINE, State, Want
+from worker.limits import RECONCILE_S, STEP_BATCH
 from worker.ports import Engine, EngineSnapshot, Lease, Poll, Services, Step
-from worker.settings import RECONCILE_S, STEP_BATCH
 from worker.supervision import attend, settle
 from worker.supervision.diff import Findings, Watched, diff
 from worker.supervision.lease import Held

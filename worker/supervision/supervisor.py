@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
 
 from worker import logs
 from worker.jobs.errors import Transient
+from worker.limits import SWEEP_S
 from worker.ports import SWEEPER, Services
-from worker.settings import SWEEP_S
 from worker.supervision.owner import Owner
 
 SWEEPER_REST_S = 2.0
@@ -44,8 +45,12 @@ class Supervisor:
     def stop(self, timeout_s: float = 10.0) -> bool:
         """Stop the loops and let the leases go; true when all ended in time."""
         self._stopping.set()
+        with contextlib.suppress(Transient):  # it rests for two seconds at most
+            self._services.coordinator.wake(SWEEPER)
         for owner in self._owners:
             owner.stop()
+        with contextlib.suppress(Transient):  # it rests for two seconds at most
+            self._services.coordinator.wake(SWEEPER)
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
