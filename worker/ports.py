@@ -347,6 +347,11 @@ class WaitingJob:
     since: float
     due: float = 0.0
 
+    @staticmethod
+    def of(job: Job, due: float = 0.0) -> WaitingJob:
+        """The place of a queued job; not before `due`, nor before its own time."""
+        return WaitingJob(job.id, job.user, job.priority, job.created_at, max(due, job.not_before))
+
 
 @dataclass(frozen=True, slots=True)
 class EngineSnapshot:

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from worker.admission.decide import Admit, EngineView, Wait, decide
-from worker.admission.queue import place
 from worker.jobs.directories import work_directory
 from worker.jobs.model import Job, Transfer
 from worker.jobs.states import Reason, State
 from worker.limits import LEASE_S, STEP_BUDGET_S, SUBMIT_WINDOW_S
-from worker.ports import Change, EngineSnapshot, Lease, Services, Step
+from worker.ports import Change, EngineSnapshot, Lease, Services, Step, WaitingJob
 
 LEASE_NAME = "admit"
 LEASE_RETRY_S = 0.02
@@ -41,7 +40,7 @@ def admit(services: Services, limit: int) -> int:
         services.coordinator.drop_waiting(started)
         services.nudger.nudge(Step.START)
     if aside:
-        services.coordinator.add_waiting([place(replace(job, not_before=max(job.not_before, now + ASIDE_S))) for job in aside])
+        services.coordinator.add_waiting([WaitingJob.of(job, due=now + ASIDE_S) for job in aside])
     return len(started) + len(aside)
 
 

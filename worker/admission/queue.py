@@ -20,7 +20,7 @@ def announce(services: Services, jobs: Sequence[Job]) -> None:
     if not jobs:
         return
     try:
-        services.coordinator.add_waiting([place(job) for job in jobs])
+        services.coordinator.add_waiting([WaitingJob.of(job) for job in jobs])
     except Transient as error:
         log.warning("jobs are recorded, the waiting index is not reachable", jobs=len(jobs), error=str(error))
     services.nudger.nudge(Step.ADMIT)
@@ -30,7 +30,7 @@ def rebuild(services: Services) -> int:
     """Add every queued record to the index; idempotent. Returns how many there are."""
     total = 0
     for page in pages(services.store, State.QUEUED):
-        services.coordinator.add_waiting([place(job) for job in page])
+        services.coordinator.add_waiting([WaitingJob.of(job) for job in page])
         total += len(page)
     return total
 
@@ -41,8 +41,3 @@ def pages(store: JobStore, state: State) -> Iterator[list[Job]]:
     while page := store.in_state(state, PAGE_JOBS, after=after):
         yield page
         after = page[-1].id
-
-
-def place(job: Job) -> WaitingJob:
-    """The place of a queued job in the index."""
-    return WaitingJob(job.id, job.user, job.priority, job.created_at, job.not_before)

@@ -56,7 +56,7 @@ def order_of(job: Job) -> Order:
 
 
 def submit(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job]) -> list[Job]:
-    """Hand jobs over and record what became of each; returns the records that are now `downloading`.
+    """Hand jobs over and record what became of each; returns the records that were written.
 
     No call is begun that could end after a job's `submit_until`; a window that is over is opened anew only after the
     longest call of its time has ended. Whatever crashes in between, the same attempt has the same name at the engine.
@@ -70,7 +70,7 @@ def submit(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job]
     at, now = services.clock.time(), services.store.now()
     news = [_taken(job, at) if fault is None else settle.failed(job, fault, at, now) for job, fault in zip(ready, faults, strict=True)]
     applied = services.store.apply([Change(job, new) for job, new in zip(ready, news, strict=True) if new is not None], lease)
-    return [a.job for a in applied if a.won and a.job is not None and a.job.state is State.DOWNLOADING]
+    return [a.job for a in applied if a.won and a.job is not None]
 
 
 def shelve(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job], items: dict[str, Item]) -> None:

@@ -12,7 +12,7 @@ from worker.jobs.errors import LeaseLost, Transient
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import AT_ENGINE, State, Want
 from worker.limits import RECONCILE_S, STEP_BATCH
-from worker.ports import Engine, EngineSnapshot, Lease, Poll, Services, Step
+from worker.ports import Engine, EngineSnapshot, Lease, Poll, Services, Step, WaitingJob
 from worker.supervision import attend, settle
 from worker.supervision.diff import Findings, Watched, diff
 from worker.supervision.lease import Held
@@ -50,6 +50,7 @@ class Owner:
         self._shown: dict[str, Progress] = {}
         self._stored: dict[str, Progress] = {}
         self._session: str | None = None
+        self._later: list[float] = []
         self._token = 0
         self._loaded_at = self._stored_at = self._cleared_at = float("-inf")
         self._error: str | None = None
@@ -109,6 +110,7 @@ class Owner:
         self._reconciler.consider(lease, poll, found.foreign)
         self._ends.extend([time.monotonic()] * ended)
         self._share(poll)
+        self._nudge_due()
         if ended:
             self._services.nudger.nudge(Step.ADMIT)
         return started + ended
@@ -121,7 +123,9 @@ class Owner:
             todo = attend.sort(jobs)
             if not self._held.has_time_for(self.engine.rpc_timeout_s):
                 break
-            started = attend.submit(self._services, self.engine, lease, todo.submit)
+            handed = attend.submit(self._services, self.engine, lease, todo.submit)
+            self._queue_again(handed)
+            started = [job for job in handed if job.state is State.DOWNLOADING]
             self._watch(started)
             attend.pause(self.engine, todo.pause)
             if todo.shelve:
@@ -129,7 +133,7 @@ class Owner:
             for handle in attend.cancel(self._services, self.engine, lease, todo.cancel):
                 self._watched.pop(handle, None)
                 self._finishing.pop(handle, None)
-            if started or todo.cancel:
+            if handed or todo.cancel:
                 self._services.nudger.nudge(Step.NOTIFY)
             total += len(started)
             if len(jobs) < STEP_BATCH or not started:
@@ -170,6 +174,7 @@ class Owner:
     def _after(self, jobs: dict[str, Job], by_job: dict[str, str], found: Findings) -> None:
         """Bring the engine and what is remembered in line with the records."""
         again: list[Job] = []
+        self._queue_again(jobs.values())
         for job in jobs.values():
             handle = by_job[job.id]
             self._remember(handle, job)
@@ -185,6 +190,22 @@ class Owner:
             self._services.nudger.nudge(Step.NOTIFY)
         if found.missing:
             self._services.metrics.reconciled.labels(self.engine.name, "resubmit").inc(len(found.missing))
+
+    def _queue_again(self, jobs: Iterable[Job]) -> None:
+        """Put jobs that are tried again in the waiting index, and remember when to say so."""
+        queued = [job for job in jobs if job.state is State.QUEUED]
+        if queued:
+            self._later += [job.not_before for job in queued]
+            self._services.coordinator.add_waiting([WaitingJob.of(job) for job in queued])
+
+    def _nudge_due(self) -> None:
+        """Nudge admission when the time of a job that is tried again has come; a sweep would do it, later."""
+        if not self._later:
+            return
+        now = self._services.store.now()
+        if min(self._later) <= now:
+            self._later = [due for due in self._later if due > now]
+            self._services.nudger.nudge(Step.ADMIT)
 
     def _correct(self, spent: list[str], again: list[Job], running: list[str]) -> None:
         """Remove what failed, resume what should run, stop what should not; what is missed here is found again."""
