@@ -99,6 +99,7 @@ class Owner:
         self._reload(lease)
         started = self._attend(lease)
         poll = self.engine.poll()
+        fresh = poll.session != self._session or self._error is not None
         if poll.session != self._session:
             self._session = poll.session
             self._loaded_at = float("-inf")  # restarted: every record is compared anew, now
@@ -111,7 +112,7 @@ class Owner:
         self._ends.extend([time.monotonic()] * ended)
         self._share(poll)
         self._nudge_due()
-        if ended:
+        if ended or fresh:  # there is room, or an engine where there was none
             self._services.nudger.nudge(Step.ADMIT)
         return started + ended
 
