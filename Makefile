@@ -6,12 +6,13 @@ MAKEFLAGS += --no-print-directory
 
 UV := $(or $(shell command -v uv),.tools/uv)
 BIN := .venv/bin
+sync = [[ -x $(UV) ]] || python3 bin/bootstrap.py $(UV); $(UV) sync --quiet --frozen
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help get up test lint bench
+.PHONY: help get up test lint bench compose-test
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
 get: .venv/ready-to-run ## download: make get URL=https://… [ARGS="--out DIR --hash"]; several URLs with spaces between
 	@test -n $(call quoted,$(value URL)) || { echo "which URL? make get URL=https://…" >&2; exit 2; }
@@ -32,16 +33,16 @@ lint: .venv/ready-to-develop ## check style, types and the import contracts
 bench: .venv/ready-to-develop ## measure and print the figures
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+compose-test: ## run docker-compose.yml for real, download one file by its API, and take it down again
+	@python3 -m tests.smoke.compose
+
 # What a run needs is added to what is there, so that a developer's environment stays whole.
-.venv/ready-to-run: pyproject.toml uv.lock | $(UV)
+.venv/ready-to-run: pyproject.toml uv.lock
 	@echo "setting up, once …" >&2
-	@$(UV) sync --quiet --frozen --inexact --no-default-groups --group embedded
+	@$(sync) --inexact --no-default-groups --group embedded
 	@touch $@
 
-.venv/ready-to-develop: pyproject.toml uv.lock | $(UV)
+.venv/ready-to-develop: pyproject.toml uv.lock
 	@echo "setting up, once …" >&2
-	@$(UV) sync --quiet --frozen
+	@$(sync)
 	@touch $@ .venv/ready-to-run
-
-.tools/uv:
-	@python3 bin/bootstrap.py $@

@@ -30,7 +30,7 @@ def main(target: Path) -> None:
     wheel = next((w for w in package["wheels"] if any(map(fits, tags(w["url"])))), None)
     if wheel is None:
         sys.exit(f"uv.lock has no uv for {platform.system()} {platform.machine()}: install uv, then run this again")
-    print(f"setting up, once: fetching uv {package['version']} …", file=sys.stderr)
+    print(f"fetching uv {package['version']} …", file=sys.stderr)
     data = fetch(wheel["url"])
     digest = "sha256:" + hashlib.sha256(data).hexdigest()
     if digest != wheel["hash"]:

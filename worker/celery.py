@@ -39,7 +39,7 @@ assert TASK_LIMIT_S * 3 <= VISIBILITY_S, "a message comes back only after the lo
 
 log = logs.get(__name__)
 
-TRANSPORT = {
+TRANSPORT: Mapping[str, Any] = {
     "visibility_timeout": VISIBILITY_S,
     "unacked_restore_interval": 10,
     "unacked_restore_throttle": 1,

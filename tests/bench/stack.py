@@ -25,9 +25,9 @@ READY_S = 30.0
 
 
 @contextmanager
-def origin(directory: Path) -> Iterator[str]:
-    """The URL under which the files of a directory are served."""
-    command = [sys.executable, "-m", "tests.origin", "--dir", str(directory)]
+def server(module: str, *arguments: str) -> Iterator[str]:
+    """A server in a process of its own; the URL it prints first."""
+    command = [sys.executable, "-m", module, *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -21,7 +22,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture
 def user(request: pytest.FixtureRequest) -> str:
     """A user of this test alone."""
-    return request.node.name[:100]
+    return re.sub(r"[^a-z0-9]+", "-", request.node.name)[:100].strip("-")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,8 +14,10 @@ from typing import Any
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # asyncore and asynchat, which it is made of
     from pyftpdlib.authorizers import DummyAuthorizer
-    from pyftpdlib.handlers import DTPHandler, FTPHandler
+    from pyftpdlib.handlers import FTPHandler, ThrottledDTPHandler
     from pyftpdlib.servers import FTPServer
+
+RATE = 500_000
 
 
 @dataclass
@@ -39,7 +41,10 @@ def ftp_server(directory: Path, user: str, password: str) -> Iterator[Ftp]:
     authorizer.add_anonymous(str(directory), perm="elr")
     authorizer.add_user(user, password, str(private), perm="elr")
 
-    class Counting(DTPHandler):
+    class Counting(ThrottledDTPHandler):
+        # Answers that come at once are read together, and then aria2 waits 20 s for the second.
+        read_limit, write_limit = 0, RATE
+
         def send(self, data: Any) -> int:
             sent = int(super().send(data))
             if self.file_obj is not None:
@@ -53,7 +58,7 @@ def ftp_server(directory: Path, user: str, password: str) -> Iterator[Ftp]:
 
     def serve() -> None:
         while not stopping.is_set():
-            server.serve_forever(timeout=0.05, blocking=False)
+            server.ioloop.loop(0.05, False)
 
     thread = threading.Thread(target=serve, name="ftp", daemon=True)
     thread.start()

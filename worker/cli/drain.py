@@ -18,8 +18,8 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def bounded_drain(begun: Callable[[], None], last_resort: Callable[[], None], drain_s: float = DRAIN_S) -> Iterator[None]:
-    """See SIGTERM and SIGINT beside whoever handles them inside; call it in the main thread.
+def bounded_drain(begun: Callable[[], None], last_resort: Callable[[], None], drain_s: float = DRAIN_S) -> Iterator[threading.Event]:
+    """See SIGTERM and SIGINT beside whoever handles them inside; call it in the main thread. Yields what the first one sets.
 
     Until somebody inside installs handlers, both raise KeyboardInterrupt.
 
@@ -27,14 +27,15 @@ def bounded_drain(begun: Callable[[], None], last_resort: Callable[[], None], dr
         begun: called in another thread at the first signal.
         last_resort: called in another thread, just before the process ends with code 1.
     """
+    asked = threading.Event()
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     before = {number: signal.signal(number, signal.default_int_handler) for number in _STOPPING}
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    watcher = threading.Thread(target=_watch, args=(reader, begun, last_resort, drain_s), name="signals", daemon=True)
+    watcher = threading.Thread(target=_watch, args=(reader, asked, begun, last_resort, drain_s), name="signals", daemon=True)
     watcher.start()
     try:
-        yield
+        yield asked
     finally:
         signal.set_wakeup_fd(-1)
         writer.close()
@@ -44,9 +45,12 @@ def bounded_drain(begun: Callable[[], None], last_resort: Callable[[], None], dr
             signal.signal(number, handler)
 
 
-def _watch(reader: socket.socket, begun: Callable[[], None], last_resort: Callable[[], None], drain_s: float) -> None:
+def _watch(
+    reader: socket.socket, asked: threading.Event, begun: Callable[[], None], last_resort: Callable[[], None], drain_s: float
+) -> None:
     if not _next(reader):
         return
+    asked.set()
     begun()
     deadline = time.monotonic() + drain_s
     reader.settimeout(drain_s)

@@ -158,7 +158,14 @@ class EmbeddedStack:
                 pause = record.died(now)
                 self._log.warning("server died", server=server.name, exit=server.process.returncode, starts_again_in_s=pause)
             if record.again_at is not None and now >= record.again_at:
-                server.restart()
-                self._records[server.name] = _Record(started_at=now, deaths=record.deaths)
-                self._publish()
-                self._log.info("server runs again", server=server.name, pid=server.process.pid)
+                self._restart(server, record)
+
+    def _restart(self, server: Server, record: _Record) -> None:
+        try:
+            server.restart()
+        except OSError as error:  # no memory or no process to be had; the next look tries again
+            self._log.warning("server cannot be started", server=server.name, error=str(error))
+            return
+        self._records[server.name] = _Record(deaths=record.deaths)
+        self._publish()
+        self._log.info("server runs again", server=server.name, pid=server.process.pid)

@@ -99,19 +99,19 @@ def _fetch(session: StackSession, requests: Sequence[Request], display: Display)
     from worker.jobs.errors import Transient
 
     ids: list[str] = []
-    losses, trouble_since = 0, None
+    losses, silent_since = 0, None
     while True:
         try:
-            for request in requests[len(ids) :]:
-                ids.append(_claim(session.services, request, display))  # noqa: PERF401 - those before a failure are kept
-            jobs = _look(session.services, ids, display)
-            trouble_since = None
-        except Transient:
-            trouble_since = trouble_since or time.monotonic()
             if session.lost() and losses < LOSSES_MAX:
                 losses += 1
                 session.restore()
-            elif time.monotonic() - trouble_since > PATIENCE_S:
+            for request in requests[len(ids) :]:
+                ids.append(_claim(session.services, request, display))  # noqa: PERF401 - those before a failure are kept
+            jobs = _look(session.services, ids, display)
+            silent_since = None
+        except Transient:
+            silent_since = silent_since or time.monotonic()
+            if time.monotonic() - silent_since > PATIENCE_S:
                 raise
         else:
             if all(job.terminal for job in jobs):

@@ -39,6 +39,8 @@ def holder(data_dir: Path) -> int | None:
             return None
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _unusable(data_dir, error) from None
 
 
 @contextmanager
@@ -72,7 +74,11 @@ def make(data_dir: Path) -> None:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         _stack_lock(data_dir).touch(mode=0o600)
     except OSError as error:
-        raise SettingsError(f"HAUL_DATA_DIR: {data_dir} cannot be used: {error.strerror}") from None
+        raise _unusable(data_dir, error) from None
+
+
+def _unusable(data_dir: Path, error: OSError) -> SettingsError:
+    return SettingsError(f"HAUL_DATA_DIR: {data_dir} cannot be used: {error.strerror}")
 
 
 def _stack_lock(data_dir: Path) -> Path:

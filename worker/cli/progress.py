@@ -84,7 +84,7 @@ class Display:
                 total=progress.total or (1 if job.state is State.DONE else None),
                 completed=(progress.total or 1) if job.state is State.DONE else progress.done,
                 detail=_detail(job, progress),
-                visible=job.terminal == (len(jobs) == 1) or live <= BARS_MAX,
+                visible=len(jobs) <= BARS_MAX or (live <= BARS_MAX and not job.terminal),
             )
 
     def _write(self, jobs: Sequence[Job], fresh: Mapping[str, Progress]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from worker.settings import Settings
     from worker.supervision.supervisor import Supervisor
 
-#: Left for the servers after the loops have stopped.
-SERVERS_STOP_S = 10.0
+#: The loops end well before the drain does.
+LOOPS_STOP_S = DRAIN_S - 10
 
 WhileOpen = Annotated[int | None, typer.Option(hidden=True, help="No API and no schedule, and an end when this descriptor is closed.")]
 
@@ -36,7 +37,7 @@ def up(while_open: WhileOpen = None) -> None:
     from worker.cli.embedded import EmbeddedStack
 
     settings = _settings()
-    with EmbeddedStack(settings) as stack, bounded_drain(stack.retire, stack.abandon):
+    with EmbeddedStack(settings) as stack, bounded_drain(stack.retire, stack.abandon) as asked:
         from worker.celery import run_worker  # while the servers start
 
         # Celery warns root for the sake of pickle, which we do not take.
@@ -46,6 +47,7 @@ def up(while_open: WhileOpen = None) -> None:
         else:
             threading.Thread(target=_stop_at_end_of, args=(while_open,), name="parent", daemon=True).start()
             code = run_worker(stack.connected(), roles=frozenset({"worker", "supervisor"}))
+        code = 0 if asked.is_set() else code  # Celery calls a Ctrl-C a failure
     raise typer.Exit(code)
 
 
@@ -60,16 +62,17 @@ def supervise() -> None:
     stop = threading.Event()
     with bounded_drain(stop.set, lambda: None):
         from worker import wiring
+        from worker.celery import create_app, sender
 
-        services = wiring.build(settings)
-        supervisor = wiring.build_supervisor(services)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        supervisor.start()
-        _answer_probes(services, supervisor)
-        stop.wait()
-        supervisor.stop(DRAIN_S - SERVERS_STOP_S)
-        services.close()
+        # Its sweeper sends the nudges of all processes that do not load Celery.
+        with contextlib.closing(wiring.build(settings, sender(create_app(settings)))) as services:
+            supervisor = wiring.build_supervisor(services)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: stop.set())
+            supervisor.start()
+            _answer_probes(services, supervisor)
+            stop.wait()
+            supervisor.stop(LOOPS_STOP_S)
 
 
 def api() -> None:
@@ -78,15 +81,14 @@ def api() -> None:
     Example: HAUL_API_HOST=0.0.0.0 HAUL_API_KEYS_FILE=/run/secrets/keys haul api
     """
     settings = _settings().connected()
-    with bounded_drain(lambda: None, lambda: None):
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):  # the server raises the signal again when it has drained, in 5 s at most
         from worker import wiring
         from worker.api.server import serve
 
-        services = wiring.build(settings)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)  # the server handles them, and raises them again when it has drained
-        serve(services, host=settings.api_host, port=settings.api_port).run()
-        services.close()
+        with contextlib.closing(wiring.build(settings)) as services:
+            serve(services, host=settings.api_host, port=settings.api_port).run()
 
 
 def _answer_probes(services: Services, supervisor: Supervisor) -> None:

@@ -1,13 +1,20 @@
-"""The step `finish`: verify, move, record `done`. Each part can be run twice; a crash in between loses nothing."""
+"""The step `finish`: verify, put in place, record `done`, tidy. Each part can be run twice; a crash in between loses nothing.
+
+The work directory keeps its files until `done` is recorded, so every part finds again what it began with.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 from worker import logs
 from worker.delivery import place, verify
@@ -16,11 +23,15 @@ from worker.jobs.directories import delete_work_directory
 from worker.jobs.errors import Failed, Transient
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Result
-from worker.jobs.states import Cause, State, Want
+from worker.jobs.states import Cause, Reason, State, Want
 from worker.ports import Change, FoundFile, Services, Step
 
-#: A finish that takes longer (a checksum of a large file) keeps its claim by renewing it between blocks.
-CLAIM_S = 60.0
+#: A finish that takes longer (a checksum, a copy) keeps its claim by renewing it between blocks. After a crash nobody
+#: finishes what was claimed for so long.
+CLAIM_S = 20.0
+BEAT_S = 5.0
+#: Attempts after the first when the disk does not hold what the engine called complete, as after it was restarted.
+INCOMPLETE_RETRIES = 2
 QUICK = "quick"
 SYNC_THREADS = 8
 #: The file system may take it later; nothing is given up for them.
@@ -87,7 +98,7 @@ def _finish_all(services: Services, jobs: list[Job], holder: str) -> int:
     parcels = _intended(services, [entry for entry in packed if isinstance(entry, Parcel)])
     services.failpoints.hit("finish.intended")
     with ThreadPoolExecutor(SYNC_THREADS) as pool:
-        moves = list(pool.map(lambda parcel: _moved(services, parcel), parcels))
+        moves = list(pool.map(lambda parcel: _moved(services, parcel, holder), parcels))
     services.failpoints.hit("finish.moved")
     changes = [*failures, *(change for change in moves if change is not None)]
     applied = services.store.apply(changes) if changes else []
@@ -106,16 +117,17 @@ def _finish_all(services: Services, jobs: list[Job], holder: str) -> int:
 def _packed(services: Services, job: Job, holder: str) -> Parcel | Change | None:
     """The verified job, its failure, or None when it cannot be said now."""
     try:
-        if job.result is not None:  # verified before; the move had begun
-            return Parcel(job, verify.left(services, job), job.result)
         files = verify.files(services, job)
-        digest = verify.digest(job, files, lambda: services.coordinator.claim(f"finish:{job.id}", holder, CLAIM_S))
-        return Parcel(job, files, Result(str(_place_for(services, job, files)), sum(file.size for file in files), digest))
+        digest = verify.digest(job, files, _claim_beat(services, job, holder))
+        path = job.result.path if job.result else str(_place_for(services, job, files))  # what was begun goes on there
+        return Parcel(job, files, Result(path, sum(file.size for file in files), digest))
     except Failed as error:
-        return Change(job, _failed(services, job, Cause(error.cause), str(error)))
+        return Change(job, _failed_or_again(services, job, Cause(error.cause), str(error)))
     except (Transient, OSError) as error:
         log.warning("a job cannot be verified now; it is tried again", job=job.id, error=str(error))
         return None
+    except Exception as error:
+        return _faulty(services, job, error)
 
 
 # ---- move ------------------------------------------------------------------------------------------------------
@@ -124,31 +136,46 @@ def _packed(services: Services, job: Job, holder: str) -> Parcel | Change | None
 def _place_for(services: Services, job: Job, files: tuple[FoundFile, ...]) -> Path:
     assert job.transfer is not None, f"job {job.id} has no transfer"
     directory = Path(job.out or os.path.join(services.engines[job.transfer.engine].directory, job.id))
-    inside = Path(files[0].path).relative_to(job.transfer.directory)
-    found = inside.name if len(files) == 1 else inside.parts[0]
+    root = _root(files, Path(job.transfer.directory))
+    if len(files) == 1:
+        found = Path(files[0].path).name
+    elif root != Path(job.transfer.directory):
+        found = root.name
+    else:  # files side by side, as a metalink has them: the directory is called as the document is
+        found = PurePosixPath(unquote(urlsplit(job.source.uri).path)).stem
     return place.free_place(directory, job.name or safe_name(found))
+
+
+def _root(files: tuple[FoundFile, ...], work: Path) -> Path:
+    """The directory whose entries are put in place: where the one file lies, or what the files have in common at the top."""
+    if len(files) == 1:
+        return Path(files[0].path).parent
+    tops = {Path(file.path).relative_to(work).parts[0] for file in files}
+    return work / tops.pop() if len(tops) == 1 else work
 
 
 def _intended(services: Services, parcels: list[Parcel]) -> list[Parcel]:
     """Write down where each goes before anything is moved; those that were changed meanwhile are left out."""
     at = services.clock.time()
-    new = [parcel for parcel in parcels if parcel.job.result is None]
+    new = [parcel for parcel in parcels if parcel.job.result != parcel.result]
     applied = services.store.apply([Change(p.job, p.job.noted(at, result=p.result)) for p in new]) if new else []
     won = [replace(p, job=a.job) for p, a in zip(new, applied, strict=True) if a.won and a.job is not None]
-    return [*won, *(parcel for parcel in parcels if parcel.job.result is not None)]
+    return [*won, *(parcel for parcel in parcels if parcel.job.result == parcel.result)]
 
 
-def _moved(services: Services, parcel: Parcel) -> Change | None:
+def _moved(services: Services, parcel: Parcel, holder: str) -> Change | None:
     job, result = parcel.job, parcel.result
     try:
         place.sync_files([Path(file.path) for file in parcel.files])
-        place.move(_pieces(parcel))
+        place.put(_pieces(parcel), _claim_beat(services, job, holder))
     except place.Taken:
         target = Path(result.path)
         moved_on = replace(result, path=str(place.free_place(target.parent, target.name)))
         return Change(job, job.noted(services.clock.time(), "the name was taken meanwhile", result=moved_on))
     except OSError as error:
         return _refused(services, job, error)
+    except Exception as error:
+        return _faulty(services, job, error)
     data = {"path": result.path, "size": result.size, "sha256": result.sha256}
     return Change(job, job.moved(State.DONE, services.clock.time(), f"in place: {result.path}", event=EventType.COMPLETED, data=data))
 
@@ -164,12 +191,24 @@ def _refused(services: Services, job: Job, error: OSError) -> Change | None:
 def _pieces(parcel: Parcel) -> list[place.Piece]:
     transfer, target = parcel.job.transfer, Path(parcel.result.path)
     assert transfer is not None, f"job {parcel.job.id} has no transfer"
-    work = Path(transfer.directory)
-    if len(parcel.files) <= 1:
-        source = Path(parcel.files[0].path) if parcel.files else work / target.name
-        return [place.Piece(source, target, parcel.result.size)]
-    root = work / Path(parcel.files[0].path).relative_to(work).parts[0]
+    if len(parcel.files) == 1:
+        return [place.Piece(Path(parcel.files[0].path), target, parcel.result.size)]
+    root = _root(parcel.files, Path(transfer.directory))
     return [place.Piece(Path(file.path), target / Path(file.path).relative_to(root), file.size) for file in parcel.files]
+
+
+def _claim_beat(services: Services, job: Job, holder: str) -> Callable[[], None]:
+    """To be called often: keeps the claim on a job that takes long."""
+    last = time.monotonic()
+
+    def beat() -> None:
+        nonlocal last
+        if time.monotonic() - last >= BEAT_S:
+            last = time.monotonic()
+            with contextlib.suppress(Transient):  # the claim saves double work, and nothing more
+                services.coordinator.claim(f"finish:{job.id}", holder, CLAIM_S)
+
+    return beat
 
 
 # ---- record ----------------------------------------------------------------------------------------------------
@@ -181,6 +220,26 @@ def _failed(services: Services, job: Job, cause: Cause, message: str) -> Job:
     return job.moved(
         State.FAILED, services.clock.time(), text, event=EventType.FAILED, data=data, cause=cause, message=message, result=None
     )
+
+
+def _failed_or_again(services: Services, job: Job, cause: Cause, message: str) -> Job:
+    if cause is not Cause.INCOMPLETE or job.failures >= INCOMPLETE_RETRIES:
+        return _failed(services, job, cause, message)
+    return job.moved(
+        State.QUEUED,
+        services.clock.time(),
+        f"{message}; attempt {job.attempt + 1}",
+        reason=Reason.TURN,
+        message=message,
+        attempt=job.attempt + 1,
+        failures=job.failures + 1,
+    )
+
+
+def _faulty(services: Services, job: Job, error: Exception) -> Change:
+    """One job that runs into a fault of ours ends; the others of its batch go on."""
+    log.error("a job could not be finished because of a fault in Haul", job=job.id, exc_info=error)
+    return Change(job, _failed(services, job, Cause.WORKER, f"a fault in Haul, {type(error).__name__}; its log tells more"))
 
 
 def _tidy(services: Services, old: Job, job: Job) -> None:

@@ -1,11 +1,12 @@
-"""Moves on disk that can be run twice: link and unlink, never over anything, durable when they return."""
+"""Files put in their place by a link, or a copy across file systems: never over anything, durable on return, and can be run twice."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from worker.delivery.names import numbered
 NUMBERS_MAX = 10_000
 BLOCK_BYTES = 1 << 20
 PART = ".haul-part"
+#: The coarsest time stamps of a file system, those of FAT.
+MTIME_GRAIN_NS = 2_000_000_000
 
 
 class Taken(Exception):
@@ -23,7 +26,7 @@ class Taken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One file to move: from an absolute path to an absolute path."""
+    """One file to put in place: from an absolute path to an absolute path."""
 
     source: Path
     destination: Path
@@ -43,21 +46,22 @@ def free_place(directory: Path, name: str) -> Path:
     raise FileExistsError(errno.EEXIST, "too many files of that name", str(directory / name))
 
 
-def move(pieces: Sequence[Piece]) -> None:
-    """Bring every piece to its destination and make that durable; may be run again after a crash at any point.
+def put(pieces: Sequence[Piece], beat: Callable[[], None] = lambda: None) -> None:
+    """Make every piece stand at its destination too, durably; the sources stay. May be run again after a crash at any point.
+
+    Args:
+        beat: called after each block that is copied, to show life.
 
     Raises:
         Taken: a destination holds something that is not ours.
-        FileNotFoundError: a piece is at neither place.
+        BlockingIOError: another process copies a piece at this moment.
         OSError: the file system refused (full, read-only, …); nothing is lost.
     """
     for piece in pieces:
         piece.destination.parent.mkdir(parents=True, exist_ok=True)
-        _move(piece)
+        _put(piece, beat)
     for directory in {piece.destination.parent for piece in pieces}:
         _sync(directory)
-    for piece in pieces:
-        piece.source.unlink(missing_ok=True)
 
 
 def sha256(path: Path, beat: Callable[[], None] = lambda: None) -> str:
@@ -75,38 +79,72 @@ def sync_files(paths: Sequence[Path]) -> None:
         _sync(path)
 
 
-def _move(piece: Piece) -> None:
-    if not piece.source.exists():
-        if piece.destination.is_file() and piece.destination.stat().st_size == piece.size:
-            return  # moved before
-        raise FileNotFoundError(errno.ENOENT, "it is neither in the work directory nor in place", str(piece.source))
+def _put(piece: Piece, beat: Callable[[], None]) -> None:
     try:
         os.link(piece.source, piece.destination, follow_symlinks=False)
     except FileExistsError:
-        if not piece.destination.samefile(piece.source):
+        if not _is_ours(piece):
             raise Taken(str(piece.destination)) from None
+        _part(piece).unlink(missing_ok=True)
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
             raise
-        _copy(piece)
+        if not (piece.destination.exists() and _is_ours(piece)):
+            _copy(piece, beat)
 
 
-def _copy(piece: Piece) -> None:
+def _is_ours(piece: Piece) -> bool:
+    """True when the destination is the source under a second name, or the copy of it, which has its time."""
+    here, there = piece.source.stat(), piece.destination.lstat()
+    copied = here.st_size == there.st_size and abs(here.st_mtime_ns - there.st_mtime_ns) <= MTIME_GRAIN_NS
+    return os.path.samestat(here, there) or (here.st_dev != there.st_dev and copied)
+
+
+def _copy(piece: Piece, beat: Callable[[], None]) -> None:
     """Across file systems, or where there are no links: a full, durable copy under another name, then its own name."""
-    part = piece.destination.with_name(piece.destination.name[:200] + PART)
-    shutil.copyfile(piece.source, part)
-    _sync(part)
+    part = _part(piece)
+    with part.open("ab") as file:
+        _hold(part, file.fileno())
+        file.truncate(0)
+        for block in _blocks(piece.source):
+            file.write(block)
+            beat()
+        file.flush()
+        os.fsync(file.fileno())
+        times = piece.source.stat()
+        os.utime(part, ns=(times.st_atime_ns, times.st_mtime_ns))
+        _name(part, piece.destination)
+
+
+def _name(part: Path, destination: Path) -> None:
     try:
-        os.link(part, piece.destination)
+        os.link(part, destination)
     except FileExistsError:
         part.unlink()
-        raise Taken(str(piece.destination)) from None
+        raise Taken(str(destination)) from None
     except OSError:
-        if piece.destination.exists():
-            raise Taken(str(piece.destination)) from None
-        part.replace(piece.destination)
+        if destination.exists():
+            raise Taken(str(destination)) from None
+        part.replace(destination)
         return
     part.unlink()
+
+
+def _part(piece: Piece) -> Path:
+    name = hashlib.sha256(os.fsencode(piece.destination.name)).hexdigest()[:24]
+    return piece.destination.with_name(f".{name}{PART}")
+
+
+def _hold(part: Path, descriptor: int) -> None:
+    """Lock the open file, and make sure that it has no other name: what is written to it reaches nothing that is in place."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    opened = os.fstat(descriptor)
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(opened, part.stat()):
+            if opened.st_nlink == 1:
+                return
+            part.unlink()  # a crash left it beside the name it was given
+    raise BlockingIOError(errno.EAGAIN, "another process has just copied it", str(part))
 
 
 def _sync(path: Path) -> None:

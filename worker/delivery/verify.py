@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +12,8 @@ from worker.jobs.model import Job, SourceKind
 from worker.jobs.states import Cause
 from worker.ports import FoundFile, Services
 
-#: Kinds whose work directory holds the one file and nothing else.
+#: Kinds whose work directory holds the one file and nothing else, unless the link led to a torrent or metalink.
 ONE_FILE = frozenset({SourceKind.HTTP, SourceKind.FTP})
-CONTROL_SUFFIX = ".aria2"
-BEAT_S = 10.0
 
 
 def files(services: Services, job: Job) -> tuple[FoundFile, ...]:
@@ -26,8 +23,9 @@ def files(services: Services, job: Job) -> tuple[FoundFile, ...]:
         Failed: cause INCOMPLETE when the disk does not hold what the engine said.
     """
     assert job.transfer is not None, f"job {job.id} has no transfer"
-    if job.source.kind in ONE_FILE:
-        return _one_file(job, job.transfer.directory)
+    only = _only_file(job.transfer.directory) if job.source.kind in ONE_FILE else None
+    if only is not None and only.size == job.progress.total:
+        return (only,)
     engine = services.engines[job.transfer.engine]
     found = engine.files(engine.handle(job.transfer.id, job.transfer.attempt))
     for file in found:
@@ -38,41 +36,22 @@ def files(services: Services, job: Job) -> tuple[FoundFile, ...]:
     return tuple(found)
 
 
-def _one_file(job: Job, directory: str) -> tuple[FoundFile, ...]:
-    entries, expected = _on_disk(directory), job.progress.total
-    if any(entry.path.endswith(CONTROL_SUFFIX) for entry in entries):
-        raise Failed(Cause.INCOMPLETE, "the engine says it is complete and its control file is still there")
-    if len(entries) != 1:
-        raise Failed(Cause.INCOMPLETE, f"the work directory holds {len(entries)} files where one was expected")
-    if expected is not None and entries[0].size != expected:
-        raise Failed(Cause.INCOMPLETE, f"the file has {entries[0].size} bytes and should have {expected}")
-    return tuple(entries)
-
-
-def _on_disk(directory: str) -> list[FoundFile]:
+def _only_file(directory: str) -> FoundFile | None:
+    """The file that is all there is in a directory; spares a question to the engine."""
     try:
         with os.scandir(directory) as entries:
-            return [FoundFile(e.path, e.stat().st_size) for e in entries if e.is_file(follow_symlinks=False)]
+            found = list(entries)
     except FileNotFoundError:
-        return []
+        return None
+    file = found[0] if len(found) == 1 and found[0].is_file(follow_symlinks=False) else None
+    return FoundFile(file.path, file.stat().st_size) if file else None
 
 
-def left(services: Services, job: Job) -> tuple[FoundFile, ...]:
-    """What is still in the work directory of a job whose move had begun; nothing when all of it is in place."""
-    assert job.transfer is not None, f"job {job.id} has no transfer"
-    if job.source.kind in ONE_FILE:
-        return tuple(_on_disk(job.transfer.directory))
-    try:
-        return files(services, job)
-    except Failed:
-        return ()
-
-
-def digest(job: Job, found: tuple[FoundFile, ...], alive: Callable[[], object]) -> str | None:
+def digest(job: Job, found: tuple[FoundFile, ...], beat: Callable[[], None]) -> str | None:
     """The SHA-256 when the job asks for it, compared with the one it gives.
 
     Args:
-        alive: called every few seconds while a large file is read.
+        beat: called after each block that is read.
 
     Raises:
         Failed: cause CHECKSUM.
@@ -81,21 +60,7 @@ def digest(job: Job, found: tuple[FoundFile, ...], alive: Callable[[], object]) 
         return None
     if len(found) > 1:
         raise Failed(Cause.CHECKSUM, "a SHA-256 checks one file, and this is several")
-    computed = place.sha256(Path(found[0].path), _Beat(alive))
+    computed = place.sha256(Path(found[0].path), beat)
     if job.sha256 and computed != job.sha256:
         raise Failed(Cause.CHECKSUM, f"the checksum is {computed} and should be {job.sha256}")
     return computed
-
-
-class _Beat:
-    """Calls something at most every few seconds, however often it is called itself."""
-
-    def __init__(self, action: Callable[[], object], every_s: float = BEAT_S) -> None:
-        self._action = action
-        self._every_s = every_s
-        self._last = time.monotonic()
-
-    def __call__(self) -> None:
-        if time.monotonic() - self._last >= self._every_s:
-            self._last = time.monotonic()
-            self._action()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from worker.engines.aria2_faults import fault
@@ -31,7 +31,7 @@ REMOVE_ROUNDS, REMOVE_PAUSE_S = 20, 0.02
 
 #: Options of every download, beside the gid and the directory; nothing of a job reaches aria2 but through `_options`.
 #: A cut connection is continued within seconds and a dead link given up within a minute or two: retries belong to the job.
-OPTIONS = {
+OPTIONS: Mapping[str, str] = {
     "continue": "true",
     "always-resume": "false",
     "max-resume-failure-tries": "0",
@@ -46,8 +46,9 @@ OPTIONS = {
     "follow-torrent": "true",
     "follow-metalink": "true",
     "bt-save-metadata": "true",
+    "content-disposition-default-utf8": "true",  # what servers send; as Latin-1 a name is garbled, or the header is ignored
 }
-_SEED_NOT = {"seed-time": "0"}
+_SEED_NOT: Mapping[str, str] = {"seed-time": "0"}
 CHECK = "check-integrity"
 _ENDED = frozenset({"complete", "error", "removed"})
 
@@ -233,7 +234,7 @@ class Aria2Engine:
                 break
         return chain
 
-    def _rows(self, keys: list[str], deadline: Deadline, *more: Call) -> tuple[list[Row], list[Any]]:
+    def _rows(self, keys: Sequence[str], deadline: Deadline, *more: Call) -> tuple[list[Row], list[Any]]:
         """Every row aria2 has, and the answers to other calls, in one request unless a list fills its page."""
         answers = self._rpc.multicall(
             [("aria2.tellActive", [keys]), ("aria2.tellWaiting", [0, PAGE_ROWS, keys]), ("aria2.tellStopped", [0, PAGE_ROWS, keys]), *more],

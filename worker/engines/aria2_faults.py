@@ -7,6 +7,7 @@ for people and our own: aria2's may hold the address with its secrets.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from worker.jobs.states import Cause
 from worker.ports import Fault
@@ -21,7 +22,7 @@ _BAD_TORRENT = Fault(Cause.SOURCE, False, "the torrent is broken")
 _CUT = Fault(Cause.INTERRUPTED, True, "the connection broke again and again")
 _UNKNOWN = Fault(Cause.ENGINE, True, "aria2 gave up without saying why", elsewhere=True)
 
-_BY_CODE: dict[int, Fault] = {
+_BY_CODE: Mapping[int, Fault] = {
     2: Fault(Cause.UNREACHABLE, True, "the server did not answer in time"),
     3: Fault(Cause.NOT_FOUND, False, "the server says there is no such file"),
     4: Fault(Cause.NOT_FOUND, False, "the server said several times that there is no such file"),

@@ -18,13 +18,13 @@ from worker.ports import Item, ItemStatus
 Row = dict[str, Any]
 
 #: What a poll asks of each row; `files` is left out, for a torrent has thousands.
-POLL_KEYS = [
+POLL_KEYS: Sequence[str] = [
     *("gid", "status", "dir", "totalLength", "completedLength", "downloadSpeed", "uploadLength", "connections"),
     *("errorCode", "errorMessage", "followedBy", "following", "belongsTo", "bittorrent", "seeder"),
     *("verifiedLength", "verifyIntegrityPending"),
 ]
 #: What is needed to act on a chain.
-CHAIN_KEYS = ["gid", "status", "dir", "errorCode", "errorMessage", "followedBy", "following", "belongsTo"]
+CHAIN_KEYS: Sequence[str] = ["gid", "status", "dir", "errorCode", "errorMessage", "followedBy", "following", "belongsTo"]
 
 #: Longer chains do not exist: a metalink's torrent's payload is the third link.
 LINKS_MAX = 8
@@ -106,7 +106,7 @@ _WORST_FIRST = (
     ("paused", ItemStatus.PAUSED),
     ("complete", ItemStatus.COMPLETE),
 )
-_OF_ONE = dict(_WORST_FIRST)
+_OF_ONE: Mapping[str, ItemStatus | None] = dict(_WORST_FIRST)
 
 
 def _status(rows: list[Row]) -> ItemStatus | None:

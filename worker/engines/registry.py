@@ -5,7 +5,7 @@ A new engine is a module of its own and a line in `FACTORIES`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -20,7 +20,7 @@ OPTIONS = frozenset({"name", "slots", "dir"})
 SLOTS_MAX = 10_000
 NAME_CHARACTERS_MAX = 64
 #: Schemes of engines that are known and that this version cannot drive.
-PLANNED = {"qbittorrent+http": "qBittorrent", "qbittorrent+https": "qBittorrent"}
+PLANNED: Mapping[str, str] = {"qbittorrent+http": "qBittorrent", "qbittorrent+https": "qBittorrent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def _aria2(address: Address) -> Engine:
 
 
 #: Scheme -> (the default name, how to build the engine).
-FACTORIES: dict[str, tuple[str, Callable[[Address], Engine]]] = {
+FACTORIES: Mapping[str, tuple[str, Callable[[Address], Engine]]] = {
     "aria2+http": ("aria2", _aria2),
     "aria2+https": ("aria2", _aria2),
 }

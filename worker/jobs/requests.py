@@ -21,9 +21,9 @@ SEED_RATIO_MAX = 1_000.0
 #: Characters of a wrong value that a message repeats.
 SHOWN_MAX = 64
 
-SCHEMES = {"http": SourceKind.HTTP, "https": SourceKind.HTTP, "ftp": SourceKind.FTP, "magnet": SourceKind.MAGNET}
+SCHEMES: Mapping[str, SourceKind] = {"http": SourceKind.HTTP, "https": SourceKind.HTTP, "ftp": SourceKind.FTP, "magnet": SourceKind.MAGNET}
 #: Documents that describe the download; told by the end of the URL's path.
-DOCUMENTS = {".torrent": SourceKind.TORRENT, ".metalink": SourceKind.METALINK, ".meta4": SourceKind.METALINK}
+DOCUMENTS: Mapping[str, SourceKind] = {".torrent": SourceKind.TORRENT, ".metalink": SourceKind.METALINK, ".meta4": SourceKind.METALINK}
 
 _INFOHASH = re.compile(r"urn:btih:([0-9a-fA-F]{40}|[A-Za-z2-7]{32})|urn:btmh:1220[0-9a-fA-F]{64}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -139,7 +139,7 @@ def selection(value: Any) -> tuple[int, ...]:
     return tuple(sorted(chosen))
 
 
-_FIELDS = {f.name for f in fields(Request)} - {"source", "hash_wanted", "guarded"} | {"uri", "hash", "guard"}
+_FIELDS = frozenset(f.name for f in fields(Request)) - {"source", "hash_wanted", "guarded"} | {"uri", "hash", "guard"}
 
 
 def _optional(spec: Mapping[str, Any], field: str, check: Any) -> Any:

@@ -5,6 +5,7 @@ The drawing in ARCHITECTURE.md is checked against `TRANSITIONS` by a test.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -87,7 +88,7 @@ AT_ENGINE = frozenset({State.SUBMITTING, State.DOWNLOADING, State.PAUSED, State.
 IN_SLOT = frozenset({State.SUBMITTING, State.DOWNLOADING})
 
 #: (from, to) -> what causes the move. Whatever is not here is refused by `check`.
-TRANSITIONS: dict[tuple[State, State], str] = {
+TRANSITIONS: Mapping[tuple[State, State], str] = {
     (State.QUEUED, State.SUBMITTING): "admitted",
     (State.QUEUED, State.PAUSED): "pause",
     (State.QUEUED, State.CANCELLED): "cancel",

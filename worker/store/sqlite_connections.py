@@ -7,7 +7,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +24,7 @@ LOG_BYTES_KEPT = 64 * 1024 * 1024
 
 assert BUSY_S < THREADS_WAIT_S, "a thread outwaits one whose wait for another process is in vain"
 
-_WORDS = {
+_WORDS: Mapping[int, str] = {
     sqlite3.SQLITE_BUSY: f"another process kept the database locked for {BUSY_S:g} s",
     sqlite3.SQLITE_LOCKED: "the database is locked",
     sqlite3.SQLITE_FULL: "the disk is full; free some space",

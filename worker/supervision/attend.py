@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from worker import logs
@@ -73,17 +73,20 @@ def submit(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job]
     return [a.job for a in applied if a.won and a.job is not None]
 
 
-def shelve(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job], items: dict[str, Item]) -> None:
-    """Jobs paused while they were being handed over: those the engine has are recorded as there, the others as paused."""
-    at, now = services.clock.time(), services.store.now()
+def shelve(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job], items: Mapping[str, Item]) -> list[Job]:
+    """Jobs paused while they were being handed over: those the engine has are recorded as there, the others as paused.
+
+    Returns:
+        their records, to be watched: should a call that got no answer reach the engine after all, its poll shows it.
+    """
+    at = services.clock.time()
     changes = []
     for job in jobs:
         if _handle(engine, job) in items:
             changes.append(Change(job, job.moved(State.DOWNLOADING, at, f"{engine.name} has it")))
-        elif job.transfer is not None and now >= job.transfer.submit_until - engine.rpc_timeout_s:
+        else:
             changes.append(Change(job, job.moved(State.PAUSED, at, "paused", event=EventType.PAUSED)))
-    if changes:
-        services.store.apply(changes, lease)
+    return [a.job for a in services.store.apply(changes, lease) if a.won and a.job is not None]
 
 
 def pause(engine: Engine, jobs: Sequence[Job]) -> None:
@@ -99,13 +102,18 @@ def cancel(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job]
         return []
     gone = set(engine.remove([_handle(engine, job) for job in doable]))
     services.failpoints.hit("cancel.removed")
+    removed = [job for job in doable if _handle(engine, job) in gone]
+    for job in removed:
+        delete_files(job)  # before the record says that nothing is left
     at = services.clock.time()
-    changes = [Change(job, _cancelled(job, at)) for job in doable if _handle(engine, job) in gone]
-    applied = services.store.apply(changes, lease)
-    for change, result in zip(changes, applied, strict=True):
-        if result.won and change.old.transfer is not None:
-            delete_work_directory(change.old.transfer.directory)
+    services.store.apply([Change(job, _cancelled(job, at)) for job in removed], lease)
     return sorted(gone)
+
+
+def delete_files(job: Job) -> None:
+    """Delete what an engine keeps of a job, once nobody needs it any more; idempotent."""
+    if job.transfer is not None:
+        delete_work_directory(job.transfer.directory)
 
 
 def _cancelled(job: Job, at: float) -> Job:

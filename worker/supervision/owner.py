@@ -130,12 +130,14 @@ class Owner:
             self._watch(started)
             attend.pause(self.engine, todo.pause)
             if todo.shelve:
-                attend.shelve(self._services, self.engine, lease, todo.shelve, dict(self.engine.poll().items))
+                self._watch(attend.shelve(self._services, self.engine, lease, todo.shelve, self.engine.poll().items))
             for handle in attend.cancel(self._services, self.engine, lease, todo.cancel):
                 self._watched.pop(handle, None)
                 self._finishing.pop(handle, None)
-            if handed or todo.cancel:
+            if handed or todo.shelve or todo.cancel:
                 self._services.nudger.nudge(Step.NOTIFY)
+            if todo.shelve or todo.cancel:
+                self._services.nudger.nudge(Step.ADMIT)
             total += len(started)
             if len(jobs) < STEP_BATCH or not started:
                 break
@@ -187,6 +189,8 @@ class Owner:
             self._correct([handle for handle in found.failed if handle not in self._watched], again, found.running)
         if found.complete:
             self._services.nudger.nudge(Step.FINISH)
+        if found.stopped:
+            self._services.nudger.nudge(Step.ADMIT)
         if jobs:
             self._services.nudger.nudge(Step.NOTIFY)
         if found.missing:
@@ -224,6 +228,9 @@ class Owner:
         self._cleared_at = time.monotonic()
         jobs = self._services.store.get(self._finishing.values())
         over = [h for h, id in self._finishing.items() if id not in jobs or jobs[id].state is not State.FINISHING]
+        for job in jobs.values():
+            if job.state is State.DONE:
+                attend.delete_files(job)  # whoever finished it may have died before; the engine's item is the reminder
         for handle in self.engine.remove(over) if over else []:
             del self._finishing[handle]
             self._watched.pop(handle, None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from worker import logs
 from worker.jobs.model import Job
+from worker.jobs.states import State
 from worker.ports import Engine, Lease, Poll, Services
+from worker.supervision.attend import delete_files
 
 log = logs.get(__name__)
 
@@ -44,6 +46,7 @@ class Reconciler:
             return
         confirmed, self._suspects = sorted(self._suspects & orphans), None
         if confirmed:
+            self._tidy(str(poll.items[handle].transfer) for handle in confirmed)
             gone = self._engine.remove(confirmed)
             self._services.metrics.reconciled.labels(self._engine.name, "orphan").inc(len(gone))
             log.info("items without a record are removed", engine=self._engine.name, items=len(gone), token=lease.token)
@@ -52,6 +55,12 @@ class Reconciler:
         transfers = {handle: str(poll.items[handle].transfer) for handle in handles}
         jobs = self._services.store.get(transfers.values())
         return {handle for handle, transfer in transfers.items() if not self._claimed(handle, jobs.get(transfer))}
+
+    def _tidy(self, transfers: Iterable[str]) -> None:
+        """What is done was linked into place; who recorded that may have died before it could delete the engine's copy."""
+        for job in self._services.store.get(transfers).values():
+            if job.state is State.DONE:
+                delete_files(job)
 
     def _claimed(self, handle: str, job: Job | None) -> bool:
         if job is None or job.terminal or job.transfer is None or job.transfer.engine != self._engine.name:

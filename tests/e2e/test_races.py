@@ -1,0 +1,238 @@
+"""What must not happen when several run at once, and when one of them dies: nothing is lost, nothing is fetched twice.
+
+A dead holder's lease ends by itself after half a minute. Scenarios that wait for that wait together, each on a stack of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.stack import SLACK_BYTES, Stack, Worker, aria2c_program, digest, eventually, metalink, sha256, story
+from worker.cli.servers import Server, start_aria2c
+from worker.client import Client
+from worker.jobs.model import Job
+from worker.limits import LEASE_S
+
+SIZE = 200_000
+RATE = 300_000
+#: From a kill until another process looks after the engine: the rest of the lease, a look of the next one, and some time to start.
+TAKEOVER_S = LEASE_S + 8
+RECOVERY_S = 75
+
+CRASHES = [
+    *("accept.recorded", "intake.recorded", "admit.recorded", "start.intent", "start.submitted", "tick.recorded"),
+    *("finish.intended", "finish.moved", "finish.recorded", "notify.send", "notify.mark"),
+]
+
+
+@pytest.fixture(scope="module")
+def aria2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """An aria2 for many small stacks; each has a volume of its own."""
+    directory = tmp_path_factory.mktemp("aria2")
+    server = start_aria2c(aria2c_program(), directory, directory, slots=32)
+    yield server
+    server.stop()
+
+
+def together(scenarios: Mapping[str, Callable[[], object]]) -> dict[str, str]:
+    """Run all at once; what went wrong, by name."""
+    with ThreadPoolExecutor(len(scenarios)) as pool:
+        running = {name: pool.submit(scenario) for name, scenario in scenarios.items()}
+    return {name: f"{type(error).__name__}: {error}" for name, future in running.items() if (error := future.exception())}
+
+
+def told(stack: Stack, job: Job) -> list[dict[str, Any]]:
+    """The events of a job as the stream has them, repeats left out; their ids must be stable and in order."""
+    eventually(lambda: not stack.job(job.id).unsent, "all is told", RECOVERY_S)
+    events, _ = stack.services.coordinator.read_events("0-0", 100_000, 0)
+    mine = [dict(event) for event in events if event["job"] == job.id]
+    unique = list({event["id"]: event for event in mine}.values())
+    assert all(mine.count(event) == sum(other["id"] == event["id"] for other in mine) for event in mine), "a repeat is the same event"
+    versions = [int(event["id"].split(":")[1]) for event in unique]
+    assert versions == sorted(versions), f"in order: {versions}"
+    assert versions == [event.version for event in stack.job(job.id).events if event.type]
+    return unique
+
+
+# ---- two at once ----
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[Stack, list[Worker]]]:
+    """A stack with two workers, a supervisor in each."""
+    with Stack(tmp_path / "pair", slots=16) as stack:
+        workers = [stack.work(), stack.work(ready=False)]
+        yield stack, workers
+
+
+def test_two_workers_and_two_supervisors_download_each_of_a_hundred_jobs_once(pair: tuple[Stack, list[Worker]]) -> None:
+    stack, workers = pair
+    specs = [{"uri": f"file/f{n}?size={SIZE}&seed={n % 5}", "user": f"user-{n % 9}", "key": str(n)} for n in range(100)]
+    ids = stack.ask_all(specs[:60])
+    with Client(stack.valkey.url) as client:
+        ids += [ticket.id for ticket in client.enqueue_many([{**s, "uri": stack.origin.url(s["uri"])} for s in specs[50:]])][10:]
+
+    jobs = stack.until_all(ids, timeout_s=60)
+
+    assert len(set(ids)) == 100
+    assert [sha256(job.result.path) == digest(SIZE, n % 5) for n, job in enumerate(jobs) if job.result] == [True] * 100
+    assert {path: count for path, count in stack.origin.requests.items() if count != 1} == {}
+    assert {path: size for path, size in stack.origin.bytes_served.items() if size != SIZE} == {}
+    assert {tuple(event["type"] for event in told(stack, job)) for job in jobs} == {("job.queued", "job.started", "job.completed")}
+
+    begun = time.monotonic()
+    assert workers[0].stop() == 0
+    eventually(lambda: stack.owner() == workers[1].pid, "the other one takes over at once", 10, stack.tail)
+    print(f"stopped and taken over: {time.monotonic() - begun:.1f} s")
+    stack.check_delivered(stack.ask(f"file/after?size={SIZE}", "after"), digest(SIZE))
+
+
+# ---- a process dies ----
+
+
+def crash_at(name: str, directory: Path, aria2: Server) -> None:
+    """The worker dies at a point; the next one finishes what it had begun."""
+    with Stack(directory, aria2=aria2) as stack, Client(stack.valkey.url) as client:
+        first = stack.work(HAUL_FAILPOINT=f"{name}:kill:1")
+        two = metalink(stack.origin, "two.meta4", {"a.bin": (SIZE, 2), "b.bin": (SIZE, 3)})
+        uris = [stack.origin.url(f"file/one.bin?size={SIZE}&seed=1"), two]
+        one, several = [ticket.id for ticket in client.enqueue_many([{"uri": uri, "user": "u", "key": uri[-9:]} for uri in uris])]
+        eventually(lambda: first.ended() is not None, "the worker dies", seen=stack.tail)
+        assert first.ended() == -signal.SIGKILL, stack.tail()
+
+        stack.work(ready=False)
+
+        stack.until_all([one, several], timeout_s=RECOVERY_S)
+        stack.check_delivered(one, digest(SIZE, 1), "one.bin")
+        check_two(stack, several)
+        fetched = {path: stack.origin.bytes_served[f"/file/{path}"] for path in ("one.bin", "a.bin", "b.bin")}
+        assert fetched == dict.fromkeys(fetched, SIZE), "each was downloaded once"
+        for id in (one, several):
+            types = [event["type"] for event in told(stack, stack.job(id))]
+            assert types in (["job.queued", "job.started", "job.completed"],), types
+
+
+def check_two(stack: Stack, id: str) -> None:
+    """Both files of the metalink are in place, and nothing else."""
+    job = stack.job(id)
+    assert job.result is not None
+    assert {file.name: sha256(file) for file in Path(job.result.path).iterdir()} == {"a.bin": digest(SIZE, 2), "b.bin": digest(SIZE, 3)}
+    assert [entry.name for entry in (stack.downloads / id).iterdir()] == [Path(job.result.path).name]
+    stack.check_gone(job)
+
+
+def crash_while_cancelling(directory: Path, aria2: Server) -> None:
+    """The worker dies when aria2 has forgotten the job and the record does not say so yet."""
+    with Stack(directory, aria2=aria2) as stack:
+        first = stack.work(HAUL_FAILPOINT="cancel.removed:kill:1")
+        id = stack.ask(f"file/x?size=5000000&rate={RATE}", "u")
+        stack.until_bytes("/file/x", 100_000)
+        stack.act(id, "cancel")
+        eventually(lambda: first.ended() is not None, "the worker dies", seen=stack.tail)
+
+        stack.work(ready=False)
+
+        job = stack.until(id, "cancelled", timeout_s=RECOVERY_S)
+        stack.check_gone(job)
+        assert [event["type"] for event in told(stack, job)] == ["job.queued", "job.started", "job.cancelled"]
+
+
+def killed_in_the_middle(directory: Path, aria2: Server) -> None:
+    """kill -9 during downloads: the next worker takes over in time, and what aria2 fetched meanwhile counts."""
+    size = RATE * 45
+    with Stack(directory, aria2=aria2) as stack:
+        first = stack.work()
+        long, short, paused = stack.ask_all(
+            [
+                {"uri": f"file/{name}?size={n}&rate={RATE}", "user": name}
+                for name, n in (("long", size), ("short", SIZE * 3), ("paused", SIZE * 3))
+            ]
+        )
+        for name in ("long", "short", "paused"):
+            stack.until_bytes(f"/file/{name}", 50_000)
+        stack.act(paused, "pause")
+        stack.until(paused, "paused")
+
+        first.kill()
+        begun = time.monotonic()
+        second = stack.work(ready=False)
+        eventually(lambda: stack.owner() == second.pid, "the next one takes over", TAKEOVER_S, stack.tail)
+        assert time.monotonic() - begun <= TAKEOVER_S
+
+        stack.check_delivered(short, digest(SIZE * 3))
+        stack.act(paused, "resume")
+        stack.check_delivered(paused, digest(SIZE * 3))
+        stack.until(long, "done", timeout_s=RECOVERY_S)
+        stack.check_delivered(long, digest(size))
+        assert stack.origin.bytes_served["/file/long"] == size
+        assert stack.origin.bytes_served["/file/short"] == SIZE * 3
+        assert stack.origin.bytes_served["/file/paused"] <= SIZE * 3 + SLACK_BYTES
+
+
+def stopped_and_continued(directory: Path, aria2: Server) -> None:
+    """A holder that stands still past its lease does no harm when it goes on."""
+    with Stack(directory, aria2=aria2) as stack:
+        first = stack.work()
+        id = stack.ask(f"file/x?size={RATE * 5}&rate={RATE}", "u")
+        stack.until_bytes("/file/x", 50_000)
+        os.kill(first.pid, signal.SIGSTOP)
+        try:
+            second = stack.work(ready=False)
+            eventually(lambda: stack.owner() == second.pid, "the next one takes over", TAKEOVER_S, stack.tail)
+            stack.until(id, "done", timeout_s=RECOVERY_S)
+        finally:
+            os.kill(first.pid, signal.SIGCONT)
+        more = stack.ask_all([{"uri": f"file/y{n}?size={SIZE}&seed={n}", "user": "u"} for n in range(20)])
+        for n, job in enumerate(stack.until_all(more, timeout_s=RECOVERY_S)):
+            stack.check_delivered(job.id, digest(SIZE, n))
+        stack.check_delivered(id, digest(RATE * 5))
+        assert stack.origin.bytes_served["/file/x"] == RATE * 5
+        assert {count for path, count in stack.origin.requests.items()} == {1}
+
+
+def test_whoever_dies_at_whatever_point_each_job_is_done_once(tmp_path: Path, aria2: Server) -> None:
+    scenarios: dict[str, Callable[[], object]] = {name: lambda name=name: crash_at(name, tmp_path / name, aria2) for name in CRASHES}
+    scenarios["cancel.removed"] = lambda: crash_while_cancelling(tmp_path / "cancel", aria2)
+    scenarios["killed in the middle"] = lambda: killed_in_the_middle(tmp_path / "killed", aria2)
+    scenarios["stopped and continued"] = lambda: stopped_and_continued(tmp_path / "stopped", aria2)
+
+    assert together(scenarios) == {}
+
+
+# ---- the engine dies ----
+
+
+def test_downloads_go_on_where_they_were_after_aria2_was_killed_and_started_again(tmp_path: Path) -> None:
+    size, autosave_s = RATE * 15, 5
+    with Stack(tmp_path / "stack") as stack:
+        stack.work()
+        running, paused, waiting = stack.ask_all(
+            [{"uri": f"file/{name}?size={size}&rate={RATE}", "user": name} for name in ("r", "p", "w")]
+        )
+        stack.until_bytes("/file/p", RATE // 2)
+        stack.act(paused, "pause")
+        stack.until(paused, "paused")
+        stack.until_bytes("/file/r", RATE * 8)
+        before = dict(stack.origin.bytes_served)
+
+        stack.aria2.process.kill()
+        stack.aria2.process.wait()
+        stack.aria2.restart()
+        stack.aria2.await_ready()
+
+        stack.act(paused, "resume")
+        for id in (running, paused, waiting):
+            stack.until(id, "done", timeout_s=40)
+            stack.check_delivered(id, digest(size))
+        lost = {path: served - size for path, served in stack.origin.bytes_served.items()}
+        assert lost["/file/r"] <= (autosave_s + 1) * RATE < before["/file/r"], "what was saved is not fetched again"
+        assert lost["/file/p"] <= SLACK_BYTES
+        assert {stack.job(id).attempt for id in (running, paused, waiting)} == {1}, story(stack.job(running))
