@@ -75,7 +75,6 @@ CONFIGURATION: Mapping[str, Any] = {
     "worker_cancel_long_running_tasks_on_connection_loss": True,
     "worker_eta_task_limit": 1000,
     "worker_soft_shutdown_timeout": 20,
-    "worker_enable_soft_shutdown_on_idle": True,
     "worker_max_tasks_per_child": 500,
     "worker_max_memory_per_child": 400_000,
     "worker_hijack_root_logger": False,

@@ -391,7 +391,7 @@ class Coordinator(Protocol):
         """Append messages to the intake and wake a sweeper, in one round trip."""
 
     def take_intake(self, consumer: str, limit: int) -> list[IntakeEntry]:
-        """Unread messages for this consumer, and those another consumer left unacknowledged for 30 s."""
+        """Unread messages for this consumer, and those another consumer left unacknowledged for `RECLAIM_S`, those first."""
 
     def ack_intake(self, ids: Sequence[str]) -> None:
         """Acknowledge and delete; idempotent."""

@@ -6,11 +6,12 @@ import functools
 import hashlib
 import multiprocessing
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -210,6 +211,16 @@ class Stack:
         """The process that looks after the engine, as its snapshot says."""
         snapshot = self.services.coordinator.snapshots().get("aria2")
         return int(snapshot.owner.split(":")[1]) if snapshot and snapshot.error is None else None
+
+    def may_write(self) -> bool:
+        """True when no process holds the store's lock."""
+        with closing(sqlite3.connect(self.directory / "haul.db", timeout=0.2, isolation_level=None)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            database.execute("ROLLBACK")
+            return True
 
     def tail(self, lines: int = LOG_TAIL_LINES) -> str:
         """The end of the workers' log."""

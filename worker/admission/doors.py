@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -12,11 +14,16 @@ from worker.admission import egress
 from worker.admission.control import control
 from worker.admission.queue import announce
 from worker.jobs import requests
-from worker.jobs.errors import Conflict, Rejected
+from worker.jobs.errors import Conflict, Rejected, Transient
 from worker.jobs.events import Event, EventType
 from worker.jobs.model import Job, Request, Source, SourceKind, job_id, new_job
 from worker.jobs.states import Action, Cause, State
+from worker.limits import INTAKE_CLAIM_S
 from worker.ports import Change, Inserted, IntakeEntry, Services, Step
+
+INTAKE = "intake"
+TURN_WAIT_S = 1.0
+TURN_RETRY_S = 0.02
 
 log = logs.get(__name__)
 
@@ -59,20 +66,53 @@ def record(services: Services, jobs: Sequence[Job]) -> list[Inserted]:
 def intake(services: Services, limit: int) -> int:
     """Turn unread messages of the intake into records and actions, in their order; returns how many were read.
 
-    A message is acknowledged only after what it asks for is recorded. One that cannot be understood is parked.
+    A message is acknowledged only after what it asks for is recorded. One that cannot be understood is parked. One intake
+    runs at a time; when it fails, what it had read is read again before anything newer.
     """
+    holder = f"{services.owner}/{threading.get_ident()}"
+    if not _my_turn(services, holder):
+        return 0
     entries = services.coordinator.take_intake(services.owner, limit)
     wrong = [entry for entry in entries if not _understood(entry)]
     if wrong:
-        services.metrics.parked.inc(len(wrong))
-        services.coordinator.park_intake(wrong)
+        _park(services, wrong)
     good = [entry for entry in entries if _understood(entry)]
     for kind, group in groupby(good, key=lambda entry: (entry.body or {})["kind"]):
-        run = list(group)
-        _HANDLERS[kind](services, [entry.body or {} for entry in run])
-        services.failpoints.hit("intake.recorded")
-        services.coordinator.ack_intake([entry.id for entry in run])
+        _handle(services, kind, list(group))
+        services.coordinator.claim(INTAKE, holder, INTAKE_CLAIM_S)
+    services.coordinator.unclaim(INTAKE, holder)
     return len(entries)
+
+
+def _my_turn(services: Services, holder: str) -> bool:
+    """Wait a moment for the intake that runs; if it goes on for longer, it looks again after the message we were told of."""
+    deadline = time.monotonic() + TURN_WAIT_S
+    while not (mine := services.coordinator.claim(INTAKE, holder, INTAKE_CLAIM_S)) and time.monotonic() < deadline:
+        time.sleep(TURN_RETRY_S)
+    return mine
+
+
+def _handle(services: Services, kind: str, entries: Sequence[IntakeEntry]) -> None:
+    """Do what the messages ask for and acknowledge them; one that we fail over is parked and holds up no other."""
+    try:
+        _HANDLERS[kind](services, [entry.body or {} for entry in entries])
+    except Transient:
+        raise
+    except Exception:
+        if len(entries) > 1:
+            for entry in entries:
+                _handle(services, kind, [entry])
+            return
+        log.exception("a message of the intake cannot be dealt with; it is parked", message=entries[0].id)
+        _park(services, entries)
+        return
+    services.failpoints.hit("intake.recorded")
+    services.coordinator.ack_intake([entry.id for entry in entries])
+
+
+def _park(services: Services, entries: Sequence[IntakeEntry]) -> None:
+    services.metrics.parked.inc(len(entries))
+    services.coordinator.park_intake(entries)
 
 
 def enqueue(services: Services, body: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from worker.limits import NUDGE_S, RPC_TIMEOUT_S
+from worker.limits import NUDGE_S, RECLAIM_S, RPC_TIMEOUT_S
 
 #: A longer message is refused at `offer`; a request of legal length (`jobs.requests`) has at most about 12 KiB.
 BODY_BYTES_MAX = 65_536
@@ -42,7 +42,7 @@ class Bounds:
     block_s: float = 1.0
     silence_s: float = 2.0
     nudge_s: float = NUDGE_S
-    reclaim_s: float = 30.0
+    reclaim_s: float = RECLAIM_S
     consumer_s: float = 3_600.0
     intake_max: int = 100_000
     parked_max: int = 1_000
