@@ -14,7 +14,6 @@ MEDIAN_MODULE_LINES_MAX = 120
 LONG_MODULES = {
     "worker/ports.py": 540,  # every seam of the project on one page
     "worker/engines/aria2.py": 340,
-    "worker/supervision/owner.py": 340,
 }
 
 

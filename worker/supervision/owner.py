@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
 from collections.abc import Iterable
 
 from worker import logs
@@ -12,8 +11,9 @@ from worker.jobs.errors import LeaseLost, Transient
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import AT_ENGINE, State, Want
 from worker.limits import RECONCILE_S, STEP_BATCH
-from worker.ports import Engine, EngineSnapshot, Lease, Poll, Services, Step, WaitingJob
+from worker.ports import Engine, Lease, Poll, Services, Step, WaitingJob
 from worker.supervision import attend, settle
+from worker.supervision.board import Board
 from worker.supervision.diff import Findings, Watched, diff
 from worker.supervision.lease import Held
 from worker.supervision.reconcile import Reconciler
@@ -23,9 +23,6 @@ TICK_MIN_S = 0.05
 TICK_S = 1.0
 STANDBY_S = 2.0
 STALL_S = 60.0
-PROGRESS_STORE_S = 5.0
-AHEAD_WINDOW_S = 2.0
-AHEAD_MAX = 200
 CLEAR_S = 0.5
 
 log = logs.get(__name__)
@@ -46,13 +43,11 @@ class Owner:
         self._reconciler = Reconciler(services, engine)
         self._watched: dict[str, Watched] = {}
         self._finishing: dict[str, str] = {}
-        self._ends: deque[float] = deque(maxlen=AHEAD_MAX)
-        self._shown: dict[str, Progress] = {}
-        self._stored: dict[str, Progress] = {}
+        self._board = Board(services, engine)
         self._session: str | None = None
         self._later: list[float] = []
         self._token = 0
-        self._loaded_at = self._stored_at = self._cleared_at = float("-inf")
+        self._loaded_at = self._cleared_at = float("-inf")
         self._error: str | None = None
         self._stopping = False
 
@@ -88,7 +83,7 @@ class Owner:
         except Transient as error:
             self._services.metrics.tick_errors.labels(self.engine.name).inc()
             self._say(str(error))
-            self._share(None)
+            self._board.share(None, str(error))
         except Exception:  # a loop that ends would leave its engine without an owner
             self._services.metrics.tick_errors.labels(self.engine.name).inc()
             log.exception("a look at the engine failed in a way it should not; it goes on", engine=self.engine.name)
@@ -106,11 +101,11 @@ class Owner:
             self._reload(lease)
         found = diff(self._watched, poll.items, time.monotonic(), STALL_S)
         ended = self._follow(lease, poll, found)
-        self._show(lease, poll)
+        self._board.show(lease, self._rows(poll))
         self._clear_finished()
         self._reconciler.consider(lease, poll, found.foreign)
-        self._ends.extend([time.monotonic()] * ended)
-        self._share(poll)
+        self._board.ended(ended)
+        self._board.share(poll)
         self._nudge_due()
         if ended or fresh:  # there is room, or an engine where there was none
             self._services.nudger.nudge(Step.ADMIT)
@@ -262,52 +257,15 @@ class Owner:
             done, moved_at = (kept.done, kept.moved_at) if kept else (-1, time.monotonic())
             self._watched[handle] = Watched(job.id, job.state, job.phase, done, moved_at)
 
-    # ---- what others see -----------------------------------------------------------------------------------------
-
-    def _show(self, lease: Lease, poll: Poll) -> None:
-        rows = {
+    def _rows(self, poll: Poll) -> dict[str, Progress]:
+        """The progress of every job that runs or is paused here."""
+        return {
             watched.job: poll.items[handle].progress
             for handle, watched in self._watched.items()
             if watched.state in (State.DOWNLOADING, State.PAUSED) and handle in poll.items
         }
-        if rows != self._shown:
-            self._services.coordinator.put_progress(self.engine.name, rows)
-            self._shown = rows
-        if time.monotonic() - self._stored_at >= PROGRESS_STORE_S:
-            self._store_progress(lease)
 
-    def _store_progress(self, lease: Lease) -> None:
-        changed = {job: row for job, row in self._shown.items() if self._stored.get(job) != row}
-        if changed:
-            self._services.store.record_progress(changed, lease)
-        self._stored, self._stored_at = dict(self._shown), time.monotonic()
-
-    def _share(self, poll: Poll | None) -> None:
-        services, name = self._services, self.engine.name
-        now = time.monotonic()
-        ahead = sum(1 for ended in self._ends if now - ended <= AHEAD_WINDOW_S)
-        snapshot = EngineSnapshot(
-            name=name,
-            slots=self.engine.slots,
-            kinds=tuple(sorted(map(str, self.engine.features.kinds))),
-            directory=self.engine.directory,
-            free_bytes=poll.free_bytes if poll else None,
-            speed=poll.speed if poll else 0,
-            items=len(poll.items) if poll else 0,
-            ahead=ahead,
-            at=services.clock.time(),
-            owner=services.owner,
-            error=None if poll else self._error,
-        )
-        try:
-            services.coordinator.put_snapshot(snapshot)
-        except Transient as error:
-            log.warning("the snapshot is not shared", engine=name, error=str(error))
-        services.metrics.engine_up.labels(name).set(1 if poll else 0)
-        services.metrics.engine_items.labels(name).set(snapshot.items)
-        services.metrics.engine_speed.labels(name).set(snapshot.speed)
-        if snapshot.free_bytes is not None:
-            services.metrics.engine_free.labels(name).set(snapshot.free_bytes)
+    # ---- the loop's edges ----------------------------------------------------------------------------------------
 
     def _say(self, error: str | None) -> None:
         if error != self._error:
@@ -329,7 +287,7 @@ class Owner:
         try:
             lease = self._held.keep()
             if lease is not None:
-                self._store_progress(lease)
+                self._board.store_progress(lease)
         except Transient as error:
             log.warning("the last progress is not stored", engine=self.engine.name, error=str(error))
         self._held.release()
