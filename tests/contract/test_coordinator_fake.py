@@ -10,6 +10,7 @@ from tests.contract.coordinator_suite import CoordinatorSuite, Make, event, requ
 from worker.coordination.bounds import Bounds
 from worker.coordination.fake import FakeCoordinator, Memory
 from worker.jobs.errors import Transient
+from worker.limits import RECLAIM_S
 from worker.ports import Coordinator, StreamReset
 
 
@@ -31,11 +32,11 @@ def test_it_runs_on_an_injected_clock() -> None:
     assert redis.claim("x", "a", 60.0)
     redis.offer([request(1)])
     assert redis.take_intake("a", 10)
-    now += 29.9
+    now += RECLAIM_S - 0.1
     assert redis.may_nudge("admit")
     assert not redis.claim("x", "b", 60.0)
     assert not redis.take_intake("a", 10)
-    now += 31.0
+    now += 61.0 - RECLAIM_S
     assert redis.claim("x", "b", 60.0)
     assert redis.take_intake("a", 10)
 

@@ -17,7 +17,7 @@ with warnings.catch_warnings():
     from pyftpdlib.handlers import FTPHandler, ThrottledDTPHandler
     from pyftpdlib.servers import FTPServer
 
-RATE = 500_000
+RATE = 100_000
 
 
 @dataclass

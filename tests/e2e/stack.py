@@ -284,6 +284,18 @@ class Stack:
         """Return when the origin has served more than so many bytes of a path."""
         eventually(lambda: self.origin.bytes_served[path] > more_than, f"{more_than} bytes of {path}", timeout_s, self.tail)
 
+    def told(self, id: str, timeout_s: float = TIMEOUT_S) -> list[str]:
+        """The types of the events the outside was told of a job, repeats left out; checks that they came in order, under stable ids."""
+        eventually(lambda: not self.job(id).unsent, "all is told", timeout_s)
+        events, _ = self.services.coordinator.read_events("0-0", 100_000, 0)
+        mine: dict[str, Any] = {}
+        for event in events:
+            if event["job"] == id:
+                assert mine.setdefault(event["id"], event) == event, "a repeat is the same event"
+        versions = [event.version for event in self.job(id).events if event.type]
+        assert list(mine) == [f"{id}:{version}" for version in versions], "each event came, and in order"
+        return [event["type"] for event in mine.values()]
+
     # ---- what must hold of a job that is done ----
 
     def gid(self, job: Job) -> str:

@@ -45,13 +45,6 @@ def states(stack: Stack, ids: list[str]) -> list[str]:
     return [str(stack.job(id).state) for id in ids]
 
 
-def told(stack: Stack, id: str) -> list[str]:
-    """The types of the events the outside was told of a job."""
-    eventually(lambda: not stack.job(id).unsent, "all is told")
-    events, _ = stack.services.coordinator.read_events("0-0", 100_000, 0)
-    return [event["type"] for event in events if event["job"] == id]
-
-
 @contextmanager
 def engine_hangs(stack: Stack) -> Iterator[None]:
     """aria2c stands still inside this block."""
@@ -67,7 +60,7 @@ def gone(stack: Stack, id: str) -> None:
     job = stack.until(id, "cancelled")
     stack.check_gone(job)
     assert not (stack.downloads / id).exists()
-    assert told(stack, id)[-1] == "job.cancelled"
+    assert stack.told(id)[-1] == "job.cancelled"
 
 
 # ---- pause and resume ----
@@ -86,7 +79,19 @@ def test_a_paused_download_keeps_its_bytes_and_goes_on_from_them(stack: Stack, u
     stack.act(id, "resume")
     stack.check_delivered(id, digest(SIZE))
     assert stack.origin.bytes_served[f"/file/{user}"] <= SIZE + SLACK_BYTES
-    assert told(stack, id) == ["job.queued", "job.started", "job.paused", "job.resumed", "job.started", "job.completed"]
+    assert stack.told(id) == ["job.queued", "job.started", "job.paused", "job.resumed", "job.started", "job.completed"]
+
+
+def test_the_progress_of_a_running_download_is_shown_as_it_goes(stack: Stack, user: str) -> None:
+    id = stack.ask(slow_path(user), user)
+
+    def shown() -> int:
+        progress = stack.services.coordinator.progress({"aria2": [id]}).get(id)
+        return progress.done if progress else 0
+
+    seen = [eventually(lambda floor=floor: (done := shown()) > floor and done, f"more than {floor} bytes", 5) for floor in (0, SIZE // 2)]
+    assert SIZE // 2 < seen[1] <= SIZE
+    stack.check_delivered(id, digest(SIZE))
 
 
 def test_a_paused_download_of_unknown_length_is_right_after_it_goes_on(stack: Stack, user: str) -> None:
@@ -112,7 +117,7 @@ def test_a_pause_that_is_taken_back_at_once_does_no_harm(stack: Stack, user: str
 
 def test_a_pause_frees_the_slot_for_the_next_job(small: Stack, slow: list[str]) -> None:
     small.act(slow[0], "pause")
-    small.until(slow[2], "downloading")
+    small.until(slow[2], "downloading", timeout_s=5)
 
     assert states(small, slow) == ["paused", "downloading", "downloading", "queued"]
     small.act(slow[0], "resume")
@@ -125,7 +130,7 @@ def test_a_pause_frees_the_slot_for_the_next_job(small: Stack, slow: list[str]) 
 def test_a_waiting_job_is_paused_at_once_and_let_by(small: Stack, slow: list[str]) -> None:
     assert small.act(slow[2], "pause").state is State.PAUSED
     small.act(slow[0], "cancel")
-    small.until(slow[3], "downloading")
+    small.until(slow[3], "downloading", timeout_s=5)
     assert small.job(slow[2]).state is State.PAUSED
 
     small.act(slow[2], "resume")
@@ -256,7 +261,7 @@ def test_a_retry_of_a_cancelled_job_begins_again_under_the_same_id(stack: Stack,
     assert stack.act(id, "retry").attempt == 2
 
     stack.check_delivered(id, digest(SIZE))
-    assert told(stack, id)[-4:] == ["job.cancelled", "job.queued", "job.started", "job.completed"]
+    assert stack.told(id)[-4:] == ["job.cancelled", "job.queued", "job.started", "job.completed"]
 
 
 # ---- what is refused ----

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -69,7 +69,7 @@ def intake(services: Services, limit: int) -> int:
     A message is acknowledged only after what it asks for is recorded. One that cannot be understood is parked. One intake
     runs at a time; when it fails, what it had read is read again before anything newer.
     """
-    holder = f"{services.owner}/{threading.get_ident()}"
+    holder = f"{services.owner}/{secrets.token_hex(8)}"  # not the thread's: a failed run stays in the way of the next
     if not _my_turn(services, holder):
         return 0
     entries = services.coordinator.take_intake(services.owner, limit)
