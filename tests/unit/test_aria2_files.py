@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.engines.aria2_files import damaged, has_hole, name_max, short_name
+from worker.engines.aria2_files import damaged, name_max, short_name
+from worker.jobs.directories import has_hole
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,13 @@ def test_a_link_or_a_directory_is_no_file_of_a_download(tmp_path: Path) -> None:
     (tmp_path / "link").unlink()
     (tmp_path / "directory").mkdir()
     assert verify._only_file(str(tmp_path)) is None
+
+
+def test_a_file_of_full_size_that_was_never_written_does_not_pass_for_complete(tmp_path: Path) -> None:
+    file = tmp_path / "film.mkv"
+    with file.open("wb") as allocated:
+        os.posix_fallocate(allocated.fileno(), 0, 8_000_000)
+    assert file.stat().st_size == 8_000_000
+    assert verify._only_file(str(tmp_path)) is None
+    file.write_bytes(b"x" * 8_000_000)
+    assert verify._only_file(str(tmp_path)) == FoundFile(str(file), 8_000_000)

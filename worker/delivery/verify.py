@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from worker.delivery import place
+from worker.jobs.directories import has_hole
 from worker.jobs.errors import Failed
 from worker.jobs.model import Job, SourceKind
 from worker.jobs.states import Cause
@@ -37,14 +38,17 @@ def files(services: Services, job: Job) -> tuple[FoundFile, ...]:
 
 
 def _only_file(directory: str) -> FoundFile | None:
-    """The file that is all there is in a directory; spares a question to the engine."""
+    """The file that is all there is in a directory, every byte of it written; spares a question to the engine.
+
+    A file that was allocated at full size has its size from the start, and proves nothing by it.
+    """
     try:
         with os.scandir(directory) as entries:
             found = list(entries)
     except FileNotFoundError:
         return None
     file = found[0] if len(found) == 1 and found[0].is_file(follow_symlinks=False) else None
-    return FoundFile(file.path, file.stat().st_size) if file else None
+    return FoundFile(file.path, file.stat().st_size) if file and not has_hole(file.path) else None
 
 
 def digest(job: Job, found: tuple[FoundFile, ...], beat: Callable[[], None]) -> str | None:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from worker.jobs.directories import has_hole
 from worker.jobs.errors import Failed
 from worker.jobs.states import Cause
 from worker.ports import FoundFile
@@ -102,13 +103,3 @@ def _incomplete(path: str, length: int, directory: str, control_may_stay: bool) 
     if len(os.fsencode(os.path.basename(path))) > name_max(directory) and has_hole(path):
         return "has parts that were never written"
     return None
-
-
-def has_hole(path: str) -> bool:
-    """True when parts of the file were allocated and never written; file systems that cannot tell say no."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        try:
-            return size > 0 and os.lseek(file.fileno(), 0, os.SEEK_HOLE) < size
-        except OSError:
-            return False

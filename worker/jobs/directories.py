@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from pathlib import Path
 
@@ -19,3 +20,13 @@ def delete_work_directory(directory: str) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     with contextlib.suppress(OSError):
         Path(directory).parent.rmdir()
+
+
+def has_hole(path: str) -> bool:
+    """True when parts of the file were allocated and never written; file systems that cannot tell say no."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            return size > 0 and os.lseek(file.fileno(), 0, os.SEEK_HOLE) < size
+        except OSError:
+            return False
