@@ -34,7 +34,8 @@ def admit(services: Services, limit: int) -> int:
         views = engine_views(services)
         changes, aside = _sorted(services, jobs, views, now)
         applied = services.store.apply(changes, lease) if changes else []
-        services.failpoints.hit("admit.recorded")
+        if applied:
+            services.failpoints.hit("admit.recorded")
         started = [a.job.id for a in applied if a.won and a.job is not None and a.job.state is State.SUBMITTING]
     if started:
         services.coordinator.drop_waiting(started)
