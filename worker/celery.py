@@ -33,7 +33,6 @@ from worker.settings import Settings, load
 CONTROL, JOBS, MAINTENANCE = "haul.control", "haul.jobs", "haul.maintenance"
 VISIBILITY_S = 900
 TASK_LIMIT_S = 300
-STOP_S = 30.0
 
 assert TASK_LIMIT_S * 3 <= VISIBILITY_S, "a message comes back only after the longest task has ended"
 

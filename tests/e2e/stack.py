@@ -9,6 +9,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -103,6 +104,10 @@ class CeleryWorker:
         return self._process.poll()
 
 
+#: `multiprocessing` looks after every child at each start; two threads that read one child's end lose its exit code.
+_REAPING = threading.Lock()
+
+
 class ForkedWorker:
     """`run_worker` in a fork of a process that has loaded it: up in a tenth of the time."""
 
@@ -112,7 +117,8 @@ class ForkedWorker:
             ["worker.celery", "worker.tasks", "worker.coordination.redis", "worker.engines.aria2", "celery.app.amqp"]
         )
         self._process = context.Process(target=_work, args=(dict(environment), str(log), os.getpid()), daemon=True)
-        self._process.start()
+        with _REAPING:
+            self._process.start()
 
     @property
     def pid(self) -> int:
@@ -120,15 +126,16 @@ class ForkedWorker:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.join(10)
+        eventually(lambda: self.ended() is not None, "a killed worker is gone", 10)
 
     def stop(self) -> int:
         self._process.terminate()
-        self._process.join(40)
+        eventually(lambda: self.ended() is not None, "a stopped worker is gone", 40)
         return int(self._process.exitcode if self._process.exitcode is not None else -1)
 
     def ended(self) -> int | None:
-        return self._process.exitcode
+        with _REAPING:
+            return self._process.exitcode
 
 
 def _work(environment: dict[str, str], log: str, parent: int) -> None:

@@ -21,8 +21,6 @@ from worker.client import Client
 from worker.limits import LEASE_S
 
 SIZE = 200_000
-#: What Python's fork server says of a child whose end it did not see: it died, and how was not told.
-UNKNOWN = 255
 RATE = 300_000
 #: From a kill until another process looks after the engine: the rest of the lease, a look of the next one, and some time to start.
 TAKEOVER_S = LEASE_S + 8
@@ -96,7 +94,7 @@ def crash_at(name: str, directory: Path, aria2: Server) -> None:
             ticket.id for ticket in client.enqueue_many([{"uri": uri, "user": directory.name, "key": uri[-9:]} for uri in uris])
         ]
         eventually(lambda: first.ended() is not None, "the worker dies", seen=stack.tail)
-        assert first.ended() in (-signal.SIGKILL, UNKNOWN), stack.tail()
+        assert first.ended() == -signal.SIGKILL, stack.tail()
 
         second = stack.work(ready=False)
         eventually(lambda: stack.owner() == second.pid, "the next one takes over", TAKEOVER_S, stack.tail)
