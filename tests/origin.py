@@ -8,11 +8,14 @@ What a path does is told by its first part, parameters stand in the query:
     /status/404                             that status and a short text
     /auth/NAME?user=&password=              401 without this Basic authorisation
     /flaky/NAME?fails=2&status=503&after=   the first `fails` requests get `status` (Retry-After: `after`), then the file
+    /flaky/doc/NAME?fails=                  the same, then the document
     /cut/NAME?at=BYTES&times=1&size=        the first `times` requests end with a reset after `at` bytes, then the file
     /named?filename=&form=quoted&size=      Content-Disposition; `form` is `quoted`, `extended` (RFC 5987) or `both`
     /hang/NAME                              reads the request and says nothing until the origin stops
-    /doc/NAME                               bytes given to `Origin.document`
+    /doc/NAME                               bytes given to `Origin.document`; ranges and `rate` as for a file
     /local/NAME                             a file of the directory given to `Origin`, by sendfile
+    /announce                               a BitTorrent tracker: every client gets all others (BEP 3, 23)
+    /with/QUERY/REST                        REST with these parameters: libtorrent refuses web seeds on local addresses with a query
 
 Every form but `/nolength`, `/status`, `/redirect` and `/hang` takes `size`, `seed` and `rate`, and answers ranges.
 """
@@ -30,13 +33,15 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes, urlsplit
 
 CHUNK_BYTES = 64 * 1024
 DEFAULT_SIZE = 100_000
+#: Between two announces of a client; engines have bounds of their own, libtorrent five minutes.
+ANNOUNCE_S = 2
 LAST_MODIFIED = "Wed, 01 Jan 2025 00:00:00 GMT"
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
@@ -61,6 +66,18 @@ def _pieces(start: int, end: int, seed: int) -> Iterator[bytes]:
         start += len(piece)
 
 
+#: The bytes from one position to another.
+_Pieces = Callable[[int, int], Iterator[bytes]]
+
+
+def _unfolded(path: str) -> str:
+    """`/REST?QUERY` for `/with/QUERY/REST`; other paths as they are."""
+    if not path.startswith("/with/"):
+        return path
+    query, _, rest = path.removeprefix("/with/").partition("/")
+    return f"/{rest.partition('?')[0]}?{unquote(query)}"
+
+
 class Origin:
     """The server, in a thread. A context manager; counters are by path, the query left out.
 
@@ -75,6 +92,7 @@ class Origin:
         self.requests: Counter[str] = Counter()
         self.stopping = threading.Event()
         self._documents: dict[str, bytes] = {}
+        self._peers: dict[bytes, set[int]] = {}
         self._lock = threading.Lock()
         self._server = _Server((host, port), _Handler)
         self._server.origin = self
@@ -117,6 +135,18 @@ class Origin:
     def documented(self, name: str) -> bytes | None:
         """The body given to `document` under this name."""
         return self._documents.get(name)
+
+    def announced(self, infohash: bytes, port: int, *, stopped: bool = False) -> list[int]:
+        """Note a client on this machine; the ports of all others with the same torrent."""
+        with self._lock:
+            ports = self._peers.setdefault(infohash, set())
+            (ports.discard if stopped else ports.add)(port)
+            return sorted(ports - {port})
+
+    def peers(self, infohash: str) -> set[int]:
+        """Ports of the clients that announced this infohash (40 hexadecimal digits; of a v2 one the first 40)."""
+        with self._lock:
+            return set(self._peers.get(bytes.fromhex(infohash[:40]), ()))
 
     def requested(self, path: str) -> int:
         """Count a request; its number for this path, from 1."""
@@ -167,6 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         # What lies in the socket counts as served though the client may never read it: keep it small.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK_BYTES)
+        self.path = _unfolded(self.path)
         parts = urlsplit(self.path)
         self.key = unquote(parts.path)
         self.query = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -187,19 +218,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, headers: dict[str, str] | None = None, cut_at: int | None = None) -> None:
         size, seed = self._size(), int(self.query.get("seed", 0))
-        etag = f'"{size}-{seed}"'
-        start, end = self._range(size, etag)
+        head = {"ETag": f'"{size}-{seed}"', "Last-Modified": LAST_MODIFIED, **(headers or {})}
+        self._ranged(size, lambda start, end: _pieces(start, end, seed), head, cut_at)
+
+    def _ranged(self, size: int, pieces: _Pieces, headers: dict[str, str], cut_at: int | None = None) -> None:
+        start, end = self._range(size, headers.get("ETag", ""))
         if start >= size > 0:
             self._head(416, {"Content-Range": f"bytes */{size}", "Content-Length": "0"})
             return
         partial = "Range" in self.headers
-        base = {"Accept-Ranges": "bytes", "ETag": etag, "Last-Modified": LAST_MODIFIED, "Content-Length": str(end - start)}
+        base = {"Accept-Ranges": "bytes", "Content-Length": str(end - start)}
         if partial:
             base["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-        self._head(206 if partial else 200, {**base, **(headers or {})})
+        self._head(206 if partial else 200, {**base, **headers})
         if self.command == "GET":
-            last = end if cut_at is None else min(end, start + cut_at)
-            self._body(_pieces(start, last, seed))
+            self._body(pieces(start, end if cut_at is None else min(end, start + cut_at)))
         if cut_at is not None:
             self._reset()
 
@@ -226,7 +259,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _flaky(self) -> None:
         if self.number > int(self.query.get("fails", 1)):
-            self._file()
+            documented = self.key.startswith("/flaky/doc/")
+            self.key = self.key.removeprefix("/flaky") if documented else self.key
+            (self._doc if documented else self._file)()
             return
         after = {"Retry-After": self.query["after"]} if "after" in self.query else {}
         self._say(int(self.query.get("status", 503)), "later", after)
@@ -251,8 +286,17 @@ class _Handler(BaseHTTPRequestHandler):
         if body is None:
             self._say(404, "no such document")
             return
-        self._head(200, {"Content-Type": _TYPES.get(Path(self.key).suffix, "application/octet-stream"), "Content-Length": str(len(body))})
-        self._body(iter((body,)))
+        kind = _TYPES.get(Path(self.key).suffix, "application/octet-stream")
+        self._ranged(len(body), lambda start, end: iter((body[start:end],)), {"Content-Type": kind})
+
+    def _announce(self) -> None:
+        query = dict(pair.partition("=")[::2] for pair in urlsplit(self.path).query.split("&"))
+        infohash, port = unquote_to_bytes(query["info_hash"]), int(query["port"])
+        others = self.server.origin.announced(infohash, port, stopped=query.get("event") == "stopped")
+        peers = b"".join(socket.inet_aton("127.0.0.1") + struct.pack(">H", other) for other in others)
+        body = b"d8:intervali%de12:min intervali%de5:peers%d:%se" % (ANNOUNCE_S, ANNOUNCE_S, len(peers), peers)
+        self._head(200, {"Content-Type": "text/plain", "Content-Length": str(len(body))})
+        self.wfile.write(body)
 
     def _local(self) -> None:
         base = self.server.origin.directory
@@ -328,7 +372,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-_KINDS = frozenset({"file", "nolength", "redirect", "status", "auth", "flaky", "cut", "named", "hang", "doc", "local"})
+_KINDS = frozenset({"file", "nolength", "redirect", "status", "auth", "flaky", "cut", "named", "hang", "doc", "local", "announce"})
 _TYPES = {".torrent": "application/x-bittorrent", ".metalink": "application/metalink+xml", ".meta4": "application/metalink4+xml"}
 
 

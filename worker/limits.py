@@ -10,6 +10,8 @@ LEASE_GIVE_UP_S = 20.0
 SWEEP_S = 10.0
 RECONCILE_S = 60.0
 NUDGE_S = 5.0
+#: A job that cannot use the room there is does not stand before those that can; it is looked at again after this time.
+ASIDE_S = 2.0
 STEP_BUDGET_S = 2.0
 STEP_BATCH = 100
 #: A message of the intake that was read and not acknowledged for so long is read again, before all newer ones.

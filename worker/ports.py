@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from worker.jobs.model import Job, Progress, Source, SourceKind
-from worker.jobs.states import Cause, Phase, State
+from worker.jobs.states import Cause, Phase, Reason, State
 
 if TYPE_CHECKING:
     from worker.failpoints import Failpoints
@@ -40,12 +40,14 @@ class Fault:
         passing: trying again later may help.
         elsewhere: the engine is at fault, not the source; another engine may do.
         detail: the engine's words, without secrets.
+        wait: nothing failed, and the order has to be given again later, for this reason.
     """
 
     cause: Cause
     passing: bool
     detail: str
     elsewhere: bool = False
+    wait: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,14 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to submit. `directory` exists and belongs to this transfer on this engine alone."""
+    """What to submit. `directory` exists and belongs to this transfer on this engine alone.
+
+    Attributes:
+        document: the `.torrent` file of a source of kind TORRENT; the engine fetches none itself.
+        select: numbers of files from 1, in the order of the torrent; empty means all.
+        seed_ratio: seed until so much was uploaded; None or 0 does not seed.
+        seed_time_s: seed no longer than this.
+    """
 
     transfer: str
     attempt: int
@@ -97,15 +106,35 @@ class Order:
     select: tuple[int, ...] = ()
     seed_ratio: float | None = None
     category: str | None = None
+    document: bytes | None = None
+    seed_time_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What an engine can do; differences are declared, never guessed from its name."""
+    """What an engine can do; differences are declared, never guessed from its name.
+
+    Attributes:
+        bittorrent_v2: it fetches torrents that have no description of the first version.
+        files_max: it is not fit for torrents of more files.
+    """
 
     kinds: frozenset[SourceKind]
     selects_files: bool = False
     seeds: bool = False
+    bittorrent_v2: bool = False
+    files_max: int | None = None
+
+    def beyond(self, job: Job) -> str | None:
+        """What about the job is beyond the engine, in words that go on from "it cannot fetch"; None when it can."""
+        if job.source.kind not in self.kinds:
+            return f"{job.source.kind} sources"
+        if job.needs_v2 and not self.bittorrent_v2:
+            return "torrents of version 2 alone"
+        files = len(job.select) or (job.description.files if job.description else 0)
+        if self.files_max is not None and files > self.files_max:
+            return f"torrents of more than {self.files_max} files"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,13 +296,16 @@ class JobStore(Protocol):
         """Set the progress of jobs that are not terminal; versions stay. Raises LeaseLost as `apply` does."""
 
     def at_engine(self, engine: str) -> list[Job]:
-        """Jobs that are not terminal and whose transfer is on this engine."""
+        """Jobs whose transfer is on this engine and that are not terminal, or `done` and seeding there."""
 
     def needing_owner(self, engine: str, limit: int) -> list[Job]:
         """Jobs on this engine for which `Job.needs_owner` holds, oldest change first."""
 
     def in_state(self, state: State, limit: int, *, after: str | None = None) -> list[Job]:
         """Jobs in a state in the order of their ids, those with an id after `after`."""
+
+    def undescribed(self, limit: int, *, after: str | None = None) -> list[Job]:
+        """Jobs for which `Job.needs_description` holds, in the order of their ids, those with an id after `after`."""
 
     def unsent(self, limit: int) -> list[Job]:
         """Jobs with events the outside has not been told, those that changed first before the others."""
@@ -290,6 +322,12 @@ class JobStore(Protocol):
 
     def counts(self, states: Iterable[State] | None = None) -> dict[State, int]:
         """How many jobs are in each of the states (None: in every one); absent states have none."""
+
+    def keep_torrent(self, document: bytes) -> str:
+        """Keep a `.torrent` file, once however often it is given; returns its name, `Description.document`."""
+
+    def torrents(self, names: Iterable[str]) -> dict[str, bytes]:
+        """The `.torrent` files kept under these names; unknown names are absent."""
 
     def engine_counts(self) -> dict[str, int]:
         """How many jobs take a slot on each engine (`states.IN_SLOT`)."""
@@ -314,6 +352,9 @@ class JobStore(Protocol):
 
     def runs(self, name: str | None, limit: int) -> list[Run]:
         """The ledger, newest first."""
+
+    def keep_runs(self, runs: Sequence[Run]) -> None:
+        """Write down runs of another store as they are, oldest first; those whose slot is known stay as they are."""
 
     def ping(self) -> None:
         """Return when the store answers; raise Transient otherwise."""
@@ -485,6 +526,7 @@ class Step(StrEnum):
     """The short pieces of work; each is idempotent, found by a sweep, and a Celery task."""
 
     INTAKE = "intake"
+    DESCRIBE = "describe"
     ADMIT = "admit"
     START = "start"
     FINISH = "finish"

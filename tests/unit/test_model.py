@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 
 from tests.unit.jobs_by_hypothesis import NOW, a_job, jobs
-from worker.jobs.events import Event, EventType, published
+from worker.jobs.document import from_document, to_document
+from worker.jobs.events import TIMELINE_ENTRIES_MAX, Event, EventType, published
 from worker.jobs.model import (
-    TIMELINE_ENTRIES_MAX,
     Job,
     Progress,
     Request,
@@ -20,10 +20,8 @@ from worker.jobs.model import (
     Source,
     SourceKind,
     Transfer,
-    from_document,
     job_id,
     new_job,
-    to_document,
 )
 from worker.jobs.states import State, Want
 
@@ -108,6 +106,8 @@ def test_a_new_job_is_queued_with_everything_that_was_asked_and_its_first_event_
     request = Request(SOURCE, "u", "k", "gold", 7, "n", "/o", "a" * 64, True, "aria2", (1, 2), 1.5, "films", False)
     job = new_job(request, NOW)
     for field in fields(Request):
+        if field.name == "document":  # the store keeps it, the record does not
+            continue
         assert getattr(job, field.name) == getattr(request, field.name), field.name
     assert (job.id, job.content, job.state, job.version) == (job_id("u", "k"), request.content, State.QUEUED, 1)
     assert [event.type for event in job.unsent] == [EventType.QUEUED]

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.torrents import pack
 from tests.unit.jobs_by_hypothesis import json_values
 from worker.jobs.errors import Rejected
 from worker.jobs.model import SourceKind
-from worker.jobs.requests import SELECT_MAX, SHOWN_MAX, URI_BYTES_MAX, parse, selection, source
+from worker.jobs.requests import SELECT_MAX, SHOWN_MAX, TORRENT_TEXT_MAX, URI_BYTES_MAX, parse, selection, source
+from worker.jobs.torrents import TORRENT_BYTES_MAX, describe
 
 GOOD = {"uri": "https://host/file.iso", "user": "42"}
 HEX = "0123456789abcdef0123456789ABCDEF01234567"
 SHA = "aB" * 32
+DOCUMENT = pack().document
+TORRENT = base64.b64encode(DOCUMENT).decode()
 
 BAD = [
     ({"uri": None}, "uri", "https://host/file.iso"),
     ({"uri": ""}, "uri", "https://host/file.iso"),
     ({"uri": 7}, "uri", "https://host/file.iso"),
     ({"uri": "host/file.iso"}, "uri", "http, https, ftp or magnet"),
+    ({"uri": f"torrent:{SHA}"}, "uri", "http, https, ftp or magnet"),
+    ({"torrent": TORRENT}, "torrent", "one of the two"),
+    ({"torrent": TORRENT, "uri": ""}, "torrent", "one of the two"),
+    ({"torrent": "", "uri": None}, "torrent", "leave it out"),
+    ({"torrent": 7, "uri": None}, "torrent", "leave it out"),
+    ({"torrent": DOCUMENT, "uri": None}, "torrent", "leave it out"),
+    ({"torrent": "d4:info", "uri": None}, "torrent", "encode"),
+    ({"torrent": "ümlaut", "uri": None}, "torrent", "encode"),
+    ({"torrent": "YWJj", "uri": None}, "torrent", "bytes of a .torrent file"),
+    ({"torrent": "A" * (TORRENT_TEXT_MAX + 1), "uri": None}, "torrent", "magnet link"),
+    ({"torrent": TORRENT, "uri": None, "select": "4"}, "select", "from 1 to 3"),
+    ({"document": TORRENT}, "document", "known fields"),
+    ({"description": {}}, "description", "known fields"),
     ({"uri": "gopher://host/file"}, "uri", "http, https, ftp or magnet"),
     ({"uri": "file:///etc/passwd"}, "uri", "http, https, ftp or magnet"),
     ({"uri": "https:///file"}, "uri", "https://host/file.iso"),
@@ -112,7 +131,9 @@ def test_what_is_no_object_is_refused(spec: Any) -> None:
 
 
 @given(
-    st.dictionaries(st.sampled_from(["uri", "user", "key", "priority", "name", "select", "seed_ratio", "hash", "tier", "out"]), json_values)
+    st.dictionaries(
+        st.sampled_from(["uri", "torrent", "user", "key", "priority", "name", "select", "seed_ratio", "hash", "tier", "out"]), json_values
+    )
 )
 def test_any_json_is_taken_or_refused_and_nothing_else_happens(spec: dict[str, Any]) -> None:
     try:
@@ -146,6 +167,7 @@ def test_a_long_wrong_value_is_not_repeated_in_full() -> None:
         ("https://host/x.Torrent?passkey=1", SourceKind.TORRENT),
         ("https://host/x.meta4", SourceKind.METALINK),
         ("ftp://host/x.metalink", SourceKind.METALINK),
+        ("ftp://host/x.torrent", SourceKind.FTP),
         ("https://host/x?file=.torrent", SourceKind.HTTP),
         (f"magnet:?xt=urn:btih:{HEX}", SourceKind.MAGNET),
         (f"magnet:?dn=a&xt=urn:btih:{'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'}", SourceKind.MAGNET),
@@ -203,6 +225,22 @@ def test_a_full_request_is_taken_as_it_was_meant() -> None:
     assert (request.user, request.key, request.tier, request.priority, request.name) == ("42", "k", "gold", 9, "ünï 🎬.iso")
     assert (request.sha256, request.hash_wanted, request.engine, request.select) == (SHA.lower(), True, "aria2-2", (1, 3))
     assert (request.seed_ratio, request.category, request.out, request.guarded) == (1.5, "films", None, True)
+
+
+def test_a_torrent_file_is_a_source_by_its_content() -> None:
+    request = parse({"torrent": TORRENT, "user": "42", "select": "1,3", "name": "mine"})
+    assert (request.source.kind, request.source.uri) == (SourceKind.TORRENT, f"torrent:{hashlib.sha256(DOCUMENT).hexdigest()}")
+    assert (request.document, request.description, request.select) == (DOCUMENT, describe(DOCUMENT), (1, 3))
+    assert request.name == "mine"
+
+
+def test_a_torrent_file_may_have_line_breaks_as_tools_write_them() -> None:
+    text = base64.encodebytes(DOCUMENT).decode()
+    assert parse({"torrent": text, "user": "42"}).document == DOCUMENT
+
+
+def test_the_largest_torrent_file_fits_its_text() -> None:
+    assert len(base64.encodebytes(bytes(TORRENT_BYTES_MAX))) <= TORRENT_TEXT_MAX
 
 
 def test_what_is_left_out_has_its_default() -> None:

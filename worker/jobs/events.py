@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+#: Lines a timeline keeps.
+TIMELINE_ENTRIES_MAX = 200
+
 
 class EventType(StrEnum):
     """What the outside is told; the names are an interface."""
@@ -37,6 +40,17 @@ class Event:
     text: str
     type: EventType | None = None
     data: dict[str, Any] = field(default_factory=dict)
+
+
+def extended(events: tuple[Event, ...], entry: Event, sent: int) -> tuple[Event, ...]:
+    """The timeline with one more line; when it is too long the oldest lines go that the outside was told or need not be."""
+    longer = (*events, entry)
+    surplus = len(longer) - TIMELINE_ENTRIES_MAX
+    if surplus <= 0:
+        return longer
+    told = [e for e in longer if e.type is None or e.version <= sent][:surplus]
+    dropped = {id(e) for e in told}
+    return tuple(e for e in longer if id(e) not in dropped)
 
 
 def published(job_id: str, user: str, key: str | None, event: Event) -> dict[str, Any]:

@@ -7,13 +7,10 @@ import secrets
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
-from worker.jobs.events import Event, EventType
+from worker.jobs.events import Event, EventType, extended
 from worker.jobs.states import TERMINAL, Cause, Phase, Reason, State, Want, check
-
-#: Entries a timeline keeps; the oldest that were sent are dropped first.
-TIMELINE_ENTRIES_MAX = 200
 
 
 class SourceKind(StrEnum):
@@ -46,6 +43,25 @@ class Source:
         host = parts.netloc.rpartition("@")[2]
         query = "…" if parts.query else ""
         return urlunsplit((parts.scheme, host, parts.path, query, ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a job's `.torrent` file says; the file itself is kept in the store, beside the records.
+
+    Attributes:
+        document: name of the file in the store (`JobStore.torrents`): its SHA-256 in hexadecimal.
+        size: bytes of all files, selected or not.
+        files: how many there are.
+        v1, v2: infohashes, 40 and 64 hexadecimal digits; one of them may be absent.
+    """
+
+    document: str
+    name: str
+    size: int
+    files: int
+    v1: str | None = None
+    v2: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +116,11 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a door was asked for, already validated (`worker.jobs.requests.parse`)."""
+    """What a door was asked for, already validated (`worker.jobs.requests.parse`).
+
+    Attributes:
+        document: the `.torrent` file that came with it; `description` is what it says.
+    """
 
     source: Source
     user: str
@@ -116,6 +136,8 @@ class Request:
     seed_ratio: float | None = None
     category: str | None = None
     guarded: bool = True
+    description: Description | None = None
+    document: bytes | None = None
 
     @property
     def content(self) -> str:
@@ -134,6 +156,7 @@ class Job:
         out: the directory the machine's owner named, or None for a directory of the job's own.
         guarded: it may not reach private networks, except those the settings allow.
         attempt: 1, and one more for each retry; a new attempt has a new identity at the engine.
+        description: of a torrent whose file was uploaded, or has been fetched.
         failures: automatic retries since the user last asked.
         not_before: store clock; not admitted earlier.
         sent: version of the last event told to the outside.
@@ -155,6 +178,7 @@ class Job:
     seed_ratio: float | None = None
     category: str | None = None
     guarded: bool = True
+    description: Description | None = None
     state: State = State.QUEUED
     version: int = 1
     phase: Phase | None = None
@@ -180,6 +204,25 @@ class Job:
         return self.state in TERMINAL
 
     @property
+    def needs_description(self) -> bool:
+        """True while it waits for its `.torrent` file to be fetched; it is not admitted before."""
+        return self.state is State.QUEUED and self.source.kind is SourceKind.TORRENT and self.description is None
+
+    @property
+    def needs_v2(self) -> bool:
+        """True when only an engine that speaks the second version of BitTorrent can fetch it."""
+        if self.description is not None:
+            return self.description.v1 is None
+        return self.source.kind is SourceKind.MAGNET and "urn:btih:" not in unquote(self.source.uri)
+
+    @property
+    def has_v2(self) -> bool:
+        """True for torrents that the second version of BitTorrent describes, alone or beside the first."""
+        if self.description is not None:
+            return self.description.v2 is not None
+        return self.source.kind is SourceKind.MAGNET and "urn:btmh:" in unquote(self.source.uri)
+
+    @property
     def unsent(self) -> tuple[Event, ...]:
         """Events the outside has not been told, oldest first."""
         return tuple(event for event in self.events if event.type and event.version > self.sent)
@@ -199,9 +242,16 @@ class Job:
         return self.state is not settled
 
     def moved(
-        self, to: State, at: float, text: str, *, event: EventType | None = None, data: dict[str, Any] | None = None, **changes: Any
+        self,
+        to: State,
+        at: float,
+        text: str | None,
+        *,
+        event: EventType | None = None,
+        data: dict[str, Any] | None = None,
+        **changes: Any,
     ) -> Job:
-        """The job in state `to`, one version on, with a line in its timeline.
+        """The job in state `to`, one version on, with a line in its timeline, or none without a text.
 
         Args:
             at: wall clock, for the timeline.
@@ -211,8 +261,7 @@ class Job:
             ValueError: the move is not in the table of `worker.jobs.states`.
         """
         check(self.state, to)
-        entry = Event(self.version + 1, at, text, event, data or {})
-        return replace(self, state=to, version=entry.version, updated_at=at, events=self._kept(entry), **changes)
+        return replace(self.noted(at, text, event=event, data=data, **changes), state=to)
 
     def noted(
         self,
@@ -224,17 +273,8 @@ class Job:
         **changes: Any,
     ) -> Job:
         """The job in the same state, one version on, with other fields set and, given a text, a line in its timeline."""
-        events = self._kept(Event(self.version + 1, at, text, event, data or {})) if text else self.events
+        events = extended(self.events, Event(self.version + 1, at, text, event, data or {}), self.sent) if text else self.events
         return replace(self, version=self.version + 1, updated_at=at, events=events, **changes)
-
-    def _kept(self, entry: Event) -> tuple[Event, ...]:
-        events = (*self.events, entry)
-        surplus = len(events) - TIMELINE_ENTRIES_MAX
-        if surplus <= 0:
-            return events
-        told = [e for e in events if e.type is None or e.version <= self.sent][:surplus]
-        dropped = {id(e) for e in told}
-        return tuple(e for e in events if id(e) not in dropped)
 
 
 def job_id(user: str, key: str | None) -> str:
@@ -246,7 +286,7 @@ def job_id(user: str, key: str | None) -> str:
 
 def new_job(request: Request, at: float, id: str | None = None) -> Job:
     """A `queued` record for the request, with its first event; `id` for a request without a key that has one already."""
-    copied = {f.name: getattr(request, f.name) for f in fields(Request) if f.name not in ("key", "user")}
+    copied = {f.name: getattr(request, f.name) for f in fields(Request) if f.name not in ("key", "user", "document")}
     first = Event(1, at, "queued", EventType.QUEUED)
     return Job(
         id=id if id and request.key is None else job_id(request.user, request.key),
@@ -258,42 +298,3 @@ def new_job(request: Request, at: float, id: str | None = None) -> Job:
         updated_at=at,
         **copied,
     )
-
-
-# ---- JSON form: one document a job -----------------------------------------------------------------------------
-
-
-def to_document(job: Job) -> dict[str, Any]:
-    """The job as JSON values; `progress` is included and written apart by the stores."""
-    document = {name: getattr(job, name) for name in _JOB_FIELDS}
-    document["source"] = _plain(job.source)
-    document["transfer"] = _plain(job.transfer) if job.transfer else None
-    document["progress"] = _plain(job.progress)
-    document["result"] = _plain(job.result) if job.result else None
-    document["select"] = list(job.select)
-    document["events"] = [_plain(event) for event in job.events]
-    return document
-
-
-def from_document(document: dict[str, Any]) -> Job:
-    """The inverse of `to_document`; fields a newer version added are ignored at any depth, absent ones have their default."""
-    known = {name: document[name] for name in _JOB_FIELDS if name in document}
-    known["source"] = Source(SourceKind(document["source"]["kind"]), document["source"]["uri"])
-    known["select"] = tuple(document.get("select") or ())
-    known["events"] = tuple(
-        Event(e["version"], e["at"], e["text"], EventType(e["type"]) if e["type"] else None, e["data"]) for e in document["events"]
-    )
-    for name, kind in (("transfer", Transfer), ("progress", Progress), ("result", Result)):
-        if known.get(name) is not None:
-            known[name] = kind(**{f.name: known[name][f.name] for f in fields(kind) if f.name in known[name]})
-    for name, enum in (("state", State), ("phase", Phase), ("reason", Reason), ("cause", Cause), ("want", Want)):
-        if known.get(name) is not None:
-            known[name] = enum(known[name])
-    return Job(**known)
-
-
-_JOB_FIELDS = tuple(f.name for f in fields(Job))
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    return {f.name: getattr(value, f.name) for f in fields(value)}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import fields
@@ -10,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from worker.jobs.errors import Rejected
 from worker.jobs.model import Request, Source, SourceKind
+from worker.jobs.torrents import TORRENT_BYTES_MAX, describe
 
 URI_BYTES_MAX = 8_192
 NAME_BYTES_MAX = 255
@@ -18,11 +22,15 @@ USER_BYTES_MAX = 128
 PRIORITY_MAX = 1_000
 SELECT_MAX = 100_000
 SEED_RATIO_MAX = 1_000.0
+#: Base64 takes four characters for three bytes, and a line break after 64 of them or more.
+TORRENT_TEXT_MAX = -(-TORRENT_BYTES_MAX // 3) * 4 * 66 // 64 + 4
 #: Characters of a wrong value that a message repeats.
 SHOWN_MAX = 64
 
 SCHEMES: Mapping[str, SourceKind] = {"http": SourceKind.HTTP, "https": SourceKind.HTTP, "ftp": SourceKind.FTP, "magnet": SourceKind.MAGNET}
-#: Documents that describe the download; told by the end of the URL's path.
+#: The scheme of a source whose `.torrent` file came with the request; no user may name it.
+UPLOADED = "torrent:"
+#: Documents that describe the download; told by the end of the URL's path. Engines fetch no `.torrent` file, and we none by FTP.
 DOCUMENTS: Mapping[str, SourceKind] = {".torrent": SourceKind.TORRENT, ".metalink": SourceKind.METALINK, ".meta4": SourceKind.METALINK}
 
 _INFOHASH = re.compile(r"urn:btih:([0-9a-fA-F]{40}|[A-Za-z2-7]{32})|urn:btmh:1220[0-9a-fA-F]{64}")
@@ -36,8 +44,8 @@ def parse(spec: Mapping[str, Any], *, owner: bool = False) -> Request:
     """A `Request` of plain values as they come from a command line, a JSON body or a message.
 
     Args:
-        spec: `uri` and `user`, and optionally the other fields of `Request` (`hash` for `hash_wanted`;
-            `select` as a list of numbers or as `1,3-5`).
+        spec: `user`, either `uri` or `torrent` (a `.torrent` file in base64), and optionally the other fields of `Request`
+            (`hash` for `hash_wanted`; `select` as a list of numbers or as `1,3-5`).
         owner: the machine's owner asks, on the command line: any directory may be named and private
             networks are open, as for any program the owner runs. Everybody else gets neither.
 
@@ -49,8 +57,12 @@ def parse(spec: Mapping[str, Any], *, owner: bool = False) -> Request:
     unknown = sorted(set(map(str, spec)) - _FIELDS)
     if unknown:
         raise Rejected(unknown[0], "there is no such field", fix=f"known fields: {', '.join(sorted(_FIELDS))}")
+    document = _optional(spec, "torrent", torrent)
+    if document is not None and spec.get("uri") is not None:
+        raise Rejected("torrent", "goes without a uri", fix="send one of the two")
+    select = selection(spec.get("select"))
     return Request(
-        source=source(spec.get("uri")),
+        source=uploaded(document) if document is not None else source(spec.get("uri")),
         user=_label("user", spec.get("user"), USER_BYTES_MAX),
         key=_optional(spec, "key", lambda v: _label("key", v, KEY_BYTES_MAX)),
         tier=_optional(spec, "tier", lambda v: _short("tier", v)) or "free",
@@ -61,9 +73,11 @@ def parse(spec: Mapping[str, Any], *, owner: bool = False) -> Request:
         sha256=_optional(spec, "sha256", _sha256),
         hash_wanted=_flag(spec, "hash"),
         engine=_optional(spec, "engine", lambda v: _short("engine", v)),
-        select=selection(spec.get("select")),
+        select=select,
         seed_ratio=_optional(spec, "seed_ratio", _ratio),
         category=_optional(spec, "category", lambda v: _short("category", v)),
+        description=describe(document, select) if document is not None else None,
+        document=document,
     )
 
 
@@ -97,7 +111,30 @@ def source(uri: Any) -> Source:
         raise Rejected("uri", "has no host", fix="for example https://host/file.iso")
     path = parts.path.lower()
     document = next((k for end, k in DOCUMENTS.items() if path.endswith(end)), None)
+    if document is SourceKind.TORRENT and kind is SourceKind.FTP:
+        document = None
     return Source(document or kind, uri)
+
+
+def torrent(value: Any) -> bytes:
+    """The bytes of a `.torrent` file from base64, which may have line breaks.
+
+    Raises:
+        Rejected: not base64, or too large.
+    """
+    if not isinstance(value, str) or not value:
+        raise Rejected("torrent", "must be a .torrent file in base64", fix="leave it out for a uri")
+    if len(value) > TORRENT_TEXT_MAX:
+        raise Rejected("torrent", f"is larger than {TORRENT_BYTES_MAX} bytes", fix="use the magnet link")
+    try:
+        return base64.b64decode("".join(value.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise Rejected("torrent", "is not base64", fix="encode the bytes of the .torrent file") from None
+
+
+def uploaded(document: bytes) -> Source:
+    """The source of a `.torrent` file that came with its request: the same for the same bytes."""
+    return Source(SourceKind.TORRENT, UPLOADED + hashlib.sha256(document).hexdigest())
 
 
 def file_name(name: Any) -> str:
@@ -139,7 +176,8 @@ def selection(value: Any) -> tuple[int, ...]:
     return tuple(sorted(chosen))
 
 
-_FIELDS = frozenset(f.name for f in fields(Request)) - {"source", "hash_wanted", "guarded"} | {"uri", "hash", "guard"}
+_OURS = frozenset({"source", "hash_wanted", "guarded", "description", "document"})
+_FIELDS = frozenset(f.name for f in fields(Request)) - _OURS | {"uri", "torrent", "hash", "guard"}
 
 
 def _optional(spec: Mapping[str, Any], field: str, check: Any) -> Any:

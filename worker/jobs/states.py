@@ -41,6 +41,7 @@ class Reason(StrEnum):
     ENGINE = "engine"
     SCHEDULE = "schedule"
     DUPLICATE = "duplicate"
+    DESCRIPTION = "description"  # its .torrent file is being fetched
 
 
 class Want(StrEnum):

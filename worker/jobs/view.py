@@ -16,6 +16,8 @@ def job_view(job: Job, progress: Progress | None = None) -> dict[str, Any]:
     """
     shown = progress if progress is not None and job.state is State.DOWNLOADING else job.progress
     running = job.state is State.DOWNLOADING
+    about = job.description
+    known = about.size if about and not job.select else None  # of selected files the record does not know it
     return {
         "id": job.id,
         "user": job.user,
@@ -29,12 +31,14 @@ def job_view(job: Job, progress: Progress | None = None) -> dict[str, Any]:
         "source": job.source.shown,
         "kind": job.source.kind,
         "name": job.name,
+        "infohash": (about.v1 or about.v2) if about else None,
+        "files": about.files if about else None,
         "tier": job.tier,
         "priority": job.priority,
         "engine": job.transfer.engine if job.transfer else job.engine,
         "attempt": job.attempt,
         "done_bytes": shown.done,
-        "total_bytes": shown.total,
+        "total_bytes": shown.total if shown.total is not None else known,
         "speed": shown.speed if running else 0,
         "eta_s": shown.eta_s if running else None,
         "path": job.result.path if job.result and job.state is State.DONE else None,
