@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from worker.jobs.events import EventType
-from worker.jobs.model import Job, Request, Source, SourceKind, Transfer, new_job
+from worker.jobs.model import Description, Job, Request, Source, SourceKind, Transfer, new_job
 from worker.jobs.states import Phase, State
 from worker.ports import Change, JobStore
 
@@ -25,6 +25,16 @@ def a_job(key: str, user: str = "u", **request: Any) -> Job:
 def some_jobs(n: int, user: str = "u") -> list[Job]:
     """Queued jobs, the same for the same number and user."""
     return [a_job(f"{i}", user) for i in range(n)]
+
+
+def a_torrent_job(key: str, user: str = "u") -> Job:
+    """A queued job whose `.torrent` file has to be fetched."""
+    return new_job(Request(Source(SourceKind.TORRENT, f"https://host/{key}.torrent"), user, key), NOW)
+
+
+def described(job: Job, document: str = "0" * 64) -> Job:
+    """The job once its `.torrent` file is kept under the name `document`."""
+    return job.noted(NOW, "described", description=Description(document, "a name", 2**40, 3, v1="1" * 40))
 
 
 def admitted(job: Job, engine: str = "aria2") -> Job:
@@ -59,17 +69,17 @@ def joined(lists: Iterable[list[T]]) -> list[T]:
     return list(chain.from_iterable(lists))
 
 
-def until(true: Callable[[], bool]) -> None:
-    """Look again and again; fail after `WAIT_S`."""
-    for _ in ticks():
+def until(true: Callable[[], bool], wait_s: float = WAIT_S) -> None:
+    """Look again and again; fail after `wait_s`."""
+    for _ in ticks(wait_s):
         if true():
             return
-    raise AssertionError(f"not within {WAIT_S:g} s")
+    raise AssertionError(f"not within {wait_s:g} s")
 
 
-def ticks() -> Iterator[None]:
-    """A tick each hundredth of a second, for `WAIT_S`."""
-    deadline = time.monotonic() + WAIT_S
+def ticks(wait_s: float = WAIT_S) -> Iterator[None]:
+    """A tick each hundredth of a second, for `wait_s`."""
+    deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline:
         yield
         time.sleep(0.01)

@@ -25,7 +25,7 @@ from tests.contract.store_jobs import NOW, WAIT_S, a_job, joined, some_jobs, tic
 from tests.contract.store_suite import Opener, StoreFixtures
 from worker.jobs.errors import LeaseLost
 from worker.jobs.model import Job, Progress
-from worker.ports import Change, JobStore
+from worker.ports import Change, JobStore, Run
 
 RACERS = 8
 RACE_S = 60.0
@@ -55,21 +55,21 @@ def run_one(opener: Opener, run: Callable[[JobStore, int], Any], number: int) ->
         store.close()
 
 
-def insert_all(store: JobStore, number: int) -> list[str]:
+def insert_all(store: JobStore, number: int, *, n: int) -> list[str]:
     """Insert the same jobs as everybody, in an order of one's own; the ids this racer created."""
-    jobs = some_jobs(200)
+    jobs = some_jobs(n)
     random.Random(number).shuffle(jobs)
-    return [a.job.id for i in range(0, 200, 20) for a in store.insert(jobs[i : i + 20]) if a.created]
+    return [a.job.id for i in range(0, n, 20) for a in store.insert(jobs[i : i + 20]) if a.created]
 
 
-def change_all(store: JobStore, number: int) -> list[tuple[str, int]]:
+def change_all(store: JobStore, number: int, *, n: int) -> list[tuple[str, int]]:
     """Change the same jobs as everybody, five rounds; (id, version) of what this racer won."""
     won = []
-    ids = [job.id for job in some_jobs(200)]
+    ids = [job.id for job in some_jobs(n)]
     for turn in range(5):
         random.Random(number * 100 + turn).shuffle(ids)
-        for i in range(0, 200, 50):
-            jobs = store.get(ids[i : i + 50]).values()
+        for i in range(0, n, n // 4):
+            jobs = store.get(ids[i : i + n // 4]).values()
             answers = store.apply([Change(job, job.noted(NOW, f"racer {number}")) for job in jobs])
             won += [(a.job.id, a.job.version) for a in answers if a.won and a.job]
     return won
@@ -104,11 +104,11 @@ def hold_leases(store: JobStore, number: int) -> list[Held]:
     return held
 
 
-def write_after_takeover(store: JobStore, number: int) -> tuple[int, int]:
-    """Take a lease that runs out at once and write under it for as long as that goes; last token and writes made."""
+def write_after_takeover(store: JobStore, number: int, *, ttl_s: float) -> tuple[int, int]:
+    """Take a lease that runs out soon and write under it for as long as that goes; last token and writes made."""
     job_id, token, writes = a_job("shared").id, 0, 0
     for turn in range(15):
-        lease = store.acquire_lease("short", f"racer {number} turn {turn}", 0.02)
+        lease = store.acquire_lease("short", f"racer {number} turn {turn}", ttl_s)
         if lease is None:
             continue
         token = lease.token
@@ -126,20 +126,31 @@ def claim_all(store: JobStore, number: int) -> list[str]:
     return [slot for slot in map(str, range(60)) if store.claim_run("backup", slot, f"racer {number}")]
 
 
-def write_until_killed(opener: Opener, acks: Connection) -> None:
-    """Change 50 jobs a batch, for ever, and tell each batch that returned."""
+def keep_all(store: JobStore, number: int) -> list[str]:
+    """Keep the same torrents and runs as everybody, in an order of one's own; the names of the torrents."""
+    documents = [bytes([i]) * 50_000 for i in range(20)]
+    random.Random(number).shuffle(documents)
+    names = []
+    for i, document in enumerate(documents):
+        names.append(store.keep_torrent(document))
+        store.keep_runs([Run("backup", f"{slot}", f"racer {number}", NOW) for slot in range(i, i + 5)])
+    return names
+
+
+def write_until_killed(opener: Opener, acks: Connection, n: int) -> None:
+    """Change `n` jobs a batch, for ever, and tell each batch that returned."""
     store = opener()
-    jobs = some_jobs(50)
+    jobs = some_jobs(n)
     store.insert(jobs)
     while True:
         jobs = [answer.job for answer in store.apply([Change(job, job.noted(NOW, "line")) for job in jobs]) if answer.job]
         acks.send(jobs[0].version)
 
 
-def last_ack_of_killed(opener: Opener, after: int) -> int:
+def last_ack_of_killed(opener: Opener, after: int, n: int) -> int:
     """Kill a writer in the middle of its work once it has acknowledged `after` batches; the last version it told."""
     here, there = SPAWN.Pipe(duplex=False)
-    writer = SPAWN.Process(target=write_until_killed, args=(opener, there))
+    writer = SPAWN.Process(target=write_until_killed, args=(opener, there, n))
     writer.start()
     there.close()
     acked = 0
@@ -159,6 +170,11 @@ def last_ack_of_killed(opener: Opener, after: int) -> int:
 
 
 class StoreRaces(StoreFixtures):
+    #: Jobs that are raced for, a multiple of 20; a quarter of them is a writer's batch. Fewer for a server that is slow by itself.
+    jobs = 200
+    #: A lease of so long runs out while its holder writes.
+    ttl_s = 0.02
+
     @pytest.fixture(scope="class")
     @classmethod
     def racers(cls) -> Iterator[Pool]:
@@ -175,17 +191,17 @@ class StoreRaces(StoreFixtures):
         return run
 
     def test_of_many_who_record_the_same_jobs_in_a_new_store_one_creates_each(self, race: Race[list[str]], opener: Opener) -> None:
-        created = joined(race(insert_all))
-        assert sorted(created) == sorted(job.id for job in some_jobs(200))
+        created = joined(race(partial(insert_all, n=self.jobs)))
+        assert sorted(created) == sorted(job.id for job in some_jobs(self.jobs))
         store = opener()
-        assert store.get(created) == {job.id: job for job in some_jobs(200)}
+        assert store.get(created) == {job.id: job for job in some_jobs(self.jobs)}
         store.close()
 
     def test_every_version_of_a_job_has_exactly_one_winner(self, store: JobStore, race: Race[list[tuple[str, int]]]) -> None:
-        store.insert(some_jobs(200))
-        won = joined(race(change_all))
+        store.insert(some_jobs(self.jobs))
+        won = joined(race(partial(change_all, n=self.jobs)))
         assert len(won) == len(set(won)), "two racers won the same version"
-        jobs = store.get(job.id for job in some_jobs(200))
+        jobs = store.get(job.id for job in some_jobs(self.jobs))
         assert sorted(won) == sorted((job.id, version) for job in jobs.values() for version in range(2, job.version + 1))
         assert all(len(job.events) == job.version for job in jobs.values())
 
@@ -204,7 +220,7 @@ class StoreRaces(StoreFixtures):
     def test_no_write_under_an_old_token_lands_after_one_under_a_newer(self, store: JobStore, race: Race[tuple[int, int]]) -> None:
         job = a_job("shared")
         store.insert([job])
-        results = race(write_after_takeover)
+        results = race(partial(write_after_takeover, ttl_s=self.ttl_s))
         assert max(token for token, _ in results) > 1
         record = store.get([job.id])[job.id]
         assert record.version == 1 + sum(writes for _, writes in results)
@@ -216,20 +232,26 @@ class StoreRaces(StoreFixtures):
         assert sorted(joined(race(claim_all))) == sorted(map(str, range(60)))
         assert len(store.runs("backup", 100)) == 60
 
+    def test_what_many_keep_at_once_is_kept_once(self, store: JobStore, race: Race[list[str]]) -> None:
+        names = joined(race(keep_all))
+        assert len(set(names)) == 20
+        assert sorted(store.torrents(names).values()) == [bytes([i]) * 50_000 for i in range(20)]
+        assert sorted(int(run.slot) for run in store.runs(None, 100)) == list(range(24))
+
     @pytest.mark.parametrize("after", [2, 15, 40])
     def test_what_was_acknowledged_is_there_after_a_kill(self, opener: Opener, after: int) -> None:
-        acked = last_ack_of_killed(opener, after)
+        acked = last_ack_of_killed(opener, after, self.jobs // 4)
         assert acked >= after
         store = opener()
-        jobs = store.get(job.id for job in some_jobs(50))
-        assert len(jobs) == 50
+        jobs = store.get(job.id for job in some_jobs(self.jobs // 4))
+        assert len(jobs) == self.jobs // 4
         assert {job.version for job in jobs.values()} <= {acked, acked + 1}
         assert all(len(job.events) == min(job.version, 200) for job in jobs.values()), "a record that is half of one version"
         assert all(a.won for a in store.apply([Change(job, job.noted(NOW)) for job in jobs.values()]))
         store.close()
 
     def test_threads_of_one_process_share_a_store(self, store: JobStore) -> None:
-        jobs = some_jobs(64)
+        jobs = some_jobs(self.jobs // 3)
         store.insert(jobs)
         lease = store.acquire_lease("engine:aria2", "a", RACE_S)
         assert lease is not None

@@ -7,19 +7,22 @@ opens the same store again, in this process or another. `store_races` holds what
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.contract.store_jobs import NOW, a_job, admitted, change, downloading, joined, some_jobs, started, until
+from tests.contract.store_jobs import NOW, a_job, a_torrent_job, admitted, change, described, downloading, joined, some_jobs, started, until
 from worker.jobs.errors import LeaseLost, Rejected
-from worker.jobs.events import EventType
-from worker.jobs.model import TIMELINE_ENTRIES_MAX, Job, Progress, Result
+from worker.jobs.events import TIMELINE_ENTRIES_MAX, EventType
+from worker.jobs.model import Job, Progress, Result
 from worker.jobs.states import Cause, State, Want
-from worker.ports import Applied, Change, Inserted, JobFilter, JobStore, Lease
+from worker.jobs.torrents import TORRENT_BYTES_MAX
+from worker.ports import Applied, Change, Inserted, JobFilter, JobStore, Lease, Run
 
 Opener = Callable[[], JobStore]
 LONG_S = 600.0
@@ -202,6 +205,12 @@ class ProgressAndSentSuite(StoreFixtures):
         store.insert([job])
         assert store.get([job.id]) == {job.id: job}
 
+    def test_a_mark_a_job_is_recorded_with_is_kept(self, store: JobStore) -> None:
+        told, untold = (replace(started(admitted(a_job(key))), sent=sent) for key, sent in (("told", 3), ("untold", 1)))
+        store.insert([told, untold])
+        assert store.get([told.id, untold.id]) == {told.id: told, untold.id: untold}
+        assert store.unsent(9) == [untold]
+
     def test_a_job_is_unsent_until_its_last_event_is_marked(self, store: JobStore) -> None:
         job = downloading(store, "k")
         assert [event.version for event in store.unsent(9)[0].unsent] == [1, 3]
@@ -258,6 +267,27 @@ class QuerySuite(StoreFixtures):
         job = change(store, job, job.noted(NOW, transfer=None))
         assert store.at_engine("aria2") == []
 
+    def test_a_done_job_that_seeds_is_at_its_engine_until_it_is_forgotten_and_takes_no_slot(self, store: JobStore) -> None:
+        job = downloading(store, "a")
+        live = downloading(store, "b")
+        done = end(store, change(store, job, job.noted(NOW, seeding=True)), State.DONE)
+        assert sorted(store.at_engine("aria2"), key=lambda job: job.state) == [done, live]
+        assert store.engine_counts() == {"aria2": 1}
+        assert store.needing_owner("aria2", 9) == []
+        change(store, done, done.noted(NOW, "forgotten by the engine", seeding=False))
+        assert store.at_engine("aria2") == [live]
+
+    @pytest.mark.parametrize("state", [State.FAILED, State.CANCELLED])
+    def test_no_other_ended_job_is_at_an_engine(self, store: JobStore, state: State) -> None:
+        job = downloading(store, "a")
+        end(store, change(store, job, job.noted(NOW, seeding=True)), state)
+        assert store.at_engine("aria2") == []
+
+    def test_a_seeding_job_is_at_its_engine_in_a_store_that_it_is_copied_to(self, store: JobStore) -> None:
+        job = started(admitted(a_job("k"))).moved(State.FINISHING, NOW, "finishing").moved(State.DONE, NOW, "done", seeding=True)
+        store.insert([job])
+        assert store.at_engine("aria2") == [job]
+
     def test_the_owner_finds_what_it_has_to_do_oldest_change_first(self, store: JobStore) -> None:
         jobs = some_jobs(4)
         store.insert(jobs)
@@ -283,6 +313,32 @@ class QuerySuite(StoreFixtures):
             found += batch
         assert found == expected
         assert store.in_state(State.SUBMITTING, 10) == [moved]
+
+    def test_the_jobs_without_a_description_come_by_id_page_after_page(self, store: JobStore) -> None:
+        needing = [a_torrent_job(f"torrent {i}") for i in range(25)]
+        uploaded = described(a_torrent_job("uploaded"))
+        store.insert([*some_jobs(3), uploaded, *needing])
+        found: list[Job] = []
+        while batch := store.undescribed(10, after=found[-1].id if found else None):
+            assert len(batch) <= 10
+            found += batch
+        assert found == sorted(needing, key=lambda job: job.id)
+        assert store.get([uploaded.id]) == {uploaded.id: uploaded}
+
+    @pytest.mark.parametrize("to", [None, State.CANCELLED, State.PAUSED, State.FAILED])
+    def test_a_job_that_is_described_or_not_queued_needs_no_description(self, store: JobStore, to: State | None) -> None:
+        job, other = a_torrent_job("k"), a_torrent_job("other")
+        store.insert([job, other])
+        moved = change(store, job, job.moved(to, NOW, str(to)) if to else described(job))
+        assert store.undescribed(9) == [other]
+        assert store.get([job.id]) == {job.id: moved}
+
+    def test_a_job_that_is_queued_again_needs_its_description_again(self, store: JobStore) -> None:
+        job = a_torrent_job("k")
+        store.insert([job])
+        paused = change(store, job, job.moved(State.PAUSED, NOW, "paused"))
+        again = change(store, paused, paused.moved(State.QUEUED, NOW, "resumed"))
+        assert store.undescribed(9) == [again]
 
     def test_counts_follow_every_move(self, store: JobStore) -> None:
         assert store.counts() == {}
@@ -335,6 +391,12 @@ class PageSuite(StoreFixtures):
         pages = self.pages(store, JobFilter(), 10)
         assert [len(page) for page in pages] == [10, 10, 5]
         assert joined(pages) == jobs[::-1]
+
+    def test_jobs_of_one_batch_are_as_old_as_their_place_in_it(self, store: JobStore) -> None:
+        jobs = some_jobs(25)
+        store.insert(jobs[:3])
+        store.insert(jobs)
+        assert store.page(JobFilter(), 30).jobs == tuple(jobs[::-1])
 
     def test_the_last_full_page_has_no_cursor(self, store: JobStore) -> None:
         self.recorded(store, 10)
@@ -498,6 +560,31 @@ class LeaseSuite(StoreFixtures):
         assert store.get([job.id]) == {job.id: job}
 
 
+class TorrentSuite(StoreFixtures):
+    def test_a_torrent_is_kept_under_the_hash_of_its_bytes_for_everybody(self, store: JobStore, opener: Opener) -> None:
+        name = store.keep_torrent(b"d4:infod4:name1:aee")
+        assert name == hashlib.sha256(b"d4:infod4:name1:aee").hexdigest()
+        other = opener()
+        assert other.torrents([name]) == {name: b"d4:infod4:name1:aee"}
+        other.close()
+
+    def test_a_torrent_given_again_is_kept_once(self, store: JobStore) -> None:
+        first, other = store.keep_torrent(b"a"), store.keep_torrent(b"b")
+        assert store.keep_torrent(b"a") == first
+        assert store.torrents([first, other, first]) == {first: b"a", other: b"b"}
+
+    def test_names_of_no_torrent_are_absent(self, store: JobStore) -> None:
+        name = store.keep_torrent(b"a")
+        assert store.torrents([name, "0" * 64, ""]) == {name: b"a"}
+        assert store.torrents([]) == {}
+
+    @pytest.mark.parametrize("size", [0, 2 * 1024 * 1024, TORRENT_BYTES_MAX])
+    def test_a_torrent_of_any_bytes_comes_back_as_it_was(self, store: JobStore, size: int) -> None:
+        document = random.Random(size).randbytes(size)
+        name = store.keep_torrent(document)
+        assert store.torrents([name]) == {name: document}
+
+
 class RunSuite(StoreFixtures):
     def test_a_slot_is_given_once_ever(self, store: JobStore, opener: Opener) -> None:
         assert store.claim_run("backup", "2024-01-01", "a")
@@ -528,6 +615,28 @@ class RunSuite(StoreFixtures):
         assert [run.name for run in store.runs(None, 3)] == ["backup", "backup", "drill"]
         assert store.runs("none", 9) == []
 
+    def test_runs_of_another_store_are_kept_as_they_are_and_in_their_order(self, store: JobStore) -> None:
+        kept = [
+            Run("drill", "2", "far", NOW, NOW + 5.25, True, {"names": ["ü"], "nested": {"ok": None}}),
+            Run("backup", "2", "far", NOW - 7.5, NOW, False, {"error": "disk"}),
+            Run("backup", "1", "far", NOW + 99),
+        ]
+        store.keep_runs(kept)
+        assert store.runs(None, 9) == kept[::-1]
+        assert store.runs("backup", 9) == [kept[2], kept[1]]
+        assert not store.claim_run("backup", "1", "here")
+
+    def test_a_slot_that_is_known_stays_as_it_is(self, store: JobStore) -> None:
+        store.claim_run("backup", "1", "here")
+        before = store.runs("backup", 1)
+        fresh = Run("backup", "2", "far", NOW, NOW + 1, True)
+        for _ in range(2):
+            store.keep_runs([Run("backup", "1", "far", NOW, NOW + 1, False, {"error": "disk"}), fresh, Run("backup", "2", "twice", NOW)])
+        store.keep_runs([])
+        assert store.runs(None, 9) == [fresh, *before]
+        assert store.claim_run("backup", "3", "here")
+        assert [run.slot for run in store.runs(None, 9)] == ["3", "2", "1"]
+
     def test_a_store_that_is_there_answers(self, store: JobStore) -> None:
         store.ping()
 
@@ -536,5 +645,5 @@ class RunSuite(StoreFixtures):
         store.close()
 
 
-class StoreSuite(InsertAndApplySuite, ProgressAndSentSuite, QuerySuite, PageSuite, LeaseSuite, RunSuite):
+class StoreSuite(InsertAndApplySuite, ProgressAndSentSuite, QuerySuite, PageSuite, TorrentSuite, LeaseSuite, RunSuite):
     """All of it."""

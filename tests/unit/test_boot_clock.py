@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.store import boot_clock
-from worker.store.boot_clock import Anchor, BootClock
+from worker.store.sqlite import boot_clock
+from worker.store.sqlite.boot_clock import Anchor, BootClock
 
 
 class Machine:
@@ -73,7 +73,7 @@ def test_without_boot_ids_time_that_would_go_back_starts_a_new_anchor() -> None:
 
 def test_two_processes_read_the_same_time_since_boot() -> None:
     before = boot_clock.since_boot()
-    code = "from worker.store import boot_clock; print(boot_clock.since_boot())"
+    code = "from worker.store.sqlite import boot_clock; print(boot_clock.since_boot())"
     other = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True, cwd=Path(__file__).parents[2]
     )

@@ -17,7 +17,7 @@ from worker.jobs.states import State
 from worker.notify.outbox import drain
 from worker.notify.stream import StreamNotifier
 from worker.ports import Change, Services
-from worker.store.sqlite import SqliteStore
+from worker.store.sqlite.store import SqliteStore
 
 
 def queued(id: str) -> Job:

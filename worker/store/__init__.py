@@ -7,18 +7,21 @@ from pathlib import Path
 
 from worker.ports import JobStore
 from worker.settings import SettingsError
-from worker.store.sqlite import SqliteStore
+from worker.store.sqlite.store import SqliteStore
 
 SQLITE = "sqlite:///"
-FIX = "use sqlite:///absolute/path, or leave it unset"
+MONGODB = ("mongodb://", "mongodb+srv://")
+FIX = "use sqlite:///absolute/path or mongodb://host/database, or leave it unset"
 
 
-def open_store(url: str, *, clock: Callable[[], float] | None = None) -> JobStore:
+def open_store(url: str, *, profile: str = "development", clock: Callable[[], float] | None = None) -> JobStore:
     """Open the store a URL names, making it when it is not there. Call it once per process, after a fork.
 
     Args:
         url: `sqlite:///absolute/path`; the path is taken as it is written, nothing in it is decoded.
-        clock: replaces the store's own clock, in tests.
+            `mongodb://…` and `mongodb+srv://…` are as MongoDB's drivers read them; without a database it is `haul`.
+        profile: `HAUL_PROFILE`; chooses write concern, pool and time-outs of a MongoDB, where the URL does not.
+        clock: replaces the clock of an SQLite store, in tests; a MongoDB keeps its own.
 
     Raises:
         SettingsError: the URL, or what lies at its place, cannot be used; the message names `HAUL_STORE_URL`.
@@ -27,9 +30,9 @@ def open_store(url: str, *, clock: Callable[[], float] | None = None) -> JobStor
     path = url.removeprefix(SQLITE).lstrip("/")
     if url.startswith(SQLITE) and path:
         return _sqlite(Path("/", path), clock)
+    if url.startswith(MONGODB):
+        return _mongo(url, profile)
     scheme, colon, _ = url.partition(":")
-    if scheme in ("mongodb", "mongodb+srv"):
-        raise SettingsError(f"HAUL_STORE_URL: this version stores in SQLite only; {FIX}")
     raise SettingsError(f"HAUL_STORE_URL: {scheme + colon if colon else 'the value'} is not the address of a store; {FIX}")
 
 
@@ -40,3 +43,14 @@ def _sqlite(path: Path, clock: Callable[[], float] | None) -> SqliteStore:
         raise SettingsError(f"HAUL_STORE_URL: {path} cannot be opened: {error.strerror}") from None
     except ValueError as error:
         raise SettingsError(f"HAUL_STORE_URL: {path} {error}") from None
+
+
+def _mongo(url: str, profile: str) -> JobStore:
+    # The driver takes a fifth of a second to load, which commands on SQLite need not wait for.
+    from worker.store.mongo.connection import MongoConnection, Unusable
+    from worker.store.mongo.store import MongoStore
+
+    try:
+        return MongoStore(MongoConnection(url, profile))
+    except Unusable as error:
+        raise SettingsError(f"HAUL_STORE_URL: {error}") from None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
+import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,17 +10,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from worker.jobs.errors import LeaseLost, Rejected
-from worker.jobs.model import Job, Progress, from_document, to_document
+from worker.jobs.errors import LeaseLost
+from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
 from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run
-from worker.store import sqlite_queries as queries
-from worker.store.boot_clock import Anchor, BootClock
-from worker.store.sqlite_connections import Connections
-from worker.store.sqlite_schema import prepare
-
-#: The seq no job reaches: SQLite's largest integer.
-SEQ_MAX = 2**63 - 1
+from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
+from worker.store.sqlite import queries
+from worker.store.sqlite.boot_clock import Anchor, BootClock
+from worker.store.sqlite.connections import Connections
+from worker.store.sqlite.rows import change_row, job_of, row_of, run_of, to_json
+from worker.store.sqlite.schema import prepare
 
 
 class SqliteStore:
@@ -55,13 +52,13 @@ class SqliteStore:
 
     def insert(self, jobs: Sequence[Job]) -> list[Inserted]:
         """See `JobStore.insert`."""
-        rows = [_row(job) for job in jobs]
+        rows = [row_of(job) for job in jobs]
         with self._writing(len(rows)) as (connection, first):
             created = []
             for place, (row, job) in enumerate(zip(rows, jobs, strict=True), first):
                 created.append(connection.execute(queries.INSERT, row | {"changed": place}).rowcount == 1)
                 if created[-1] and job.progress != Progress():
-                    connection.execute(queries.FIRST_PROGRESS, {"id": job.id, "document": _json(asdict(job.progress))})
+                    connection.execute(queries.FIRST_PROGRESS, {"id": job.id, "document": to_json(asdict(job.progress))})
             known = _select_ids(connection, [job.id for job, new in zip(jobs, created, strict=True) if not new])
         return [Inserted(new, job if new else known[job.id]) for job, new in zip(jobs, created, strict=True)]
 
@@ -72,7 +69,7 @@ class SqliteStore:
 
     def apply(self, changes: Sequence[Change], lease: Lease | None = None) -> list[Applied]:
         """See `JobStore.apply`. A change that is not one version on raises ValueError."""
-        rows = [_change_row(change) for change in changes]
+        rows = [change_row(change) for change in changes]
         with self._writing(len(rows), lease) as (connection, first):
             won = [connection.execute(queries.APPLY, row | {"changed": place}).rowcount == 1 for place, row in enumerate(rows, first)]
             now = _select_ids(connection, [change.old.id for change, w in zip(changes, won, strict=True) if not w])
@@ -80,7 +77,7 @@ class SqliteStore:
 
     def record_progress(self, rows: Mapping[str, Progress], lease: Lease) -> None:
         """See `JobStore.record_progress`."""
-        documents = [{"id": id, "document": _json(asdict(progress))} for id, progress in rows.items()]
+        documents = [{"id": id, "document": to_json(asdict(progress))} for id, progress in rows.items()]
         with self._writing(0, lease) as (connection, _):
             connection.executemany(queries.SET_PROGRESS, documents)
 
@@ -96,6 +93,10 @@ class SqliteStore:
         """See `JobStore.in_state`."""
         return self._select(queries.IN_STATE, state=state.value, after=after or "", limit=limit)
 
+    def undescribed(self, limit: int, *, after: str | None = None) -> list[Job]:
+        """See `JobStore.undescribed`."""
+        return self._select(queries.UNDESCRIBED, after=after or "", limit=limit)
+
     def unsent(self, limit: int) -> list[Job]:
         """See `JobStore.unsent`."""
         return self._select(queries.UNSENT, limit=limit)
@@ -107,7 +108,7 @@ class SqliteStore:
 
     def page(self, where: JobFilter, limit: int, cursor: str | None = None) -> Page:
         """See `JobStore.page`."""
-        before = SEQ_MAX if cursor is None else _seq(cursor)
+        before = SEQ_MAX if cursor is None else seq_of(cursor)
         states = None if where.states is None else frozenset(where.states)
         if states == frozenset() or limit < 1:
             return Page((), None)
@@ -115,19 +116,33 @@ class SqliteStore:
         with self._connections.reading() as connection:
             rows = connection.execute(query, {"user": where.user, "before": before, "limit": limit + 1}).fetchall()
         more = len(rows) > limit
-        return Page(tuple(map(_job, rows[:limit])), _cursor(rows[limit - 1][0]) if more else None)
+        return Page(tuple(map(job_of, rows[:limit])), cursor_of(rows[limit - 1][0]) if more else None)
 
     def counts(self, states: Iterable[State] | None = None) -> dict[State, int]:
         """See `JobStore.counts`."""
         query = queries.COUNTS if states is None else queries.COUNTS_OF
         with self._connections.reading() as connection:
-            rows = connection.execute(query, {"states": _json(list(states or ()))}).fetchall()
+            rows = connection.execute(query, {"states": to_json(list(states or ()))}).fetchall()
         return {State(state): n for state, n in rows}
 
     def engine_counts(self) -> dict[str, int]:
         """See `JobStore.engine_counts`."""
         with self._connections.reading() as connection:
             return dict(connection.execute(queries.ENGINE_COUNTS).fetchall())
+
+    # ---- torrents ----
+
+    def keep_torrent(self, document: bytes) -> str:
+        """See `JobStore.keep_torrent`."""
+        name = hashlib.sha256(document).hexdigest()
+        with self._writing(0) as (connection, _):
+            connection.execute(queries.KEEP_TORRENT, {"id": name, "document": document})
+        return name
+
+    def torrents(self, names: Iterable[str]) -> dict[str, bytes]:
+        """See `JobStore.torrents`."""
+        with self._connections.reading() as connection:
+            return dict(connection.execute(queries.TORRENTS, {"ids": to_json(list(names))}).fetchall())
 
     # ---- leases ----
 
@@ -169,7 +184,7 @@ class SqliteStore:
     def end_run(self, name: str, slot: str, *, ok: bool, report: Mapping[str, Any]) -> None:
         """See `JobStore.end_run`."""
         with self._writing(0) as (connection, _):
-            values = {"name": name, "slot": slot, "now": self.now(), "ok": ok, "report": _json(dict(report))}
+            values = {"name": name, "slot": slot, "now": self.now(), "ok": ok, "report": to_json(dict(report))}
             connection.execute(queries.END_RUN, values)
 
     def runs(self, name: str | None, limit: int) -> list[Run]:
@@ -177,7 +192,13 @@ class SqliteStore:
         query = queries.RUNS if name is None else queries.RUNS_OF
         with self._connections.reading() as connection:
             rows = connection.execute(query, {"name": name, "limit": limit}).fetchall()
-        return [_run(row) for row in rows]
+        return [run_of(row) for row in rows]
+
+    def keep_runs(self, runs: Sequence[Run]) -> None:
+        """See `JobStore.keep_runs`."""
+        rows = [asdict(run) | {"report": to_json(dict(run.report))} for run in runs]
+        with self._writing(0) as (connection, _):
+            connection.executemany(queries.KEEP_RUN, rows)
 
     # ---- connection ----
 
@@ -203,7 +224,7 @@ class SqliteStore:
     def _select(self, query: str, **values: Any) -> list[Job]:
         with self._connections.reading() as connection:
             rows = connection.execute(query, values).fetchall()
-        return [_job(row) for row in rows]
+        return [job_of(row) for row in rows]
 
 
 def _anchored(connection: sqlite3.Connection, clock: BootClock) -> Callable[[], float]:
@@ -225,60 +246,5 @@ def _until(connection: sqlite3.Connection, lease: Lease) -> float:
 def _select_ids(connection: sqlite3.Connection, ids: list[str]) -> dict[str, Job]:
     if not ids:
         return {}
-    jobs = map(_job, connection.execute(queries.GET, {"ids": _json(ids)}))
+    jobs = map(job_of, connection.execute(queries.GET, {"ids": to_json(ids)}))
     return {job.id: job for job in jobs}
-
-
-def _row(job: Job) -> dict[str, Any]:
-    document = to_document(job)
-    del document["progress"], document["sent"]
-    return {
-        "id": job.id,
-        "user": job.user,
-        "state": job.state.value,
-        "version": job.version,
-        "event": max((event.version for event in job.events if event.type), default=0),
-        "sent": job.sent,
-        "engine": job.transfer.engine if job.transfer and not job.terminal else None,
-        "needs_owner": int(job.needs_owner),
-        "document": _json(document),
-    }
-
-
-def _change_row(change: Change) -> dict[str, Any]:
-    old, new = change.old, change.new
-    if (new.id, new.version) != (old.id, old.version + 1):
-        raise ValueError(f"{new.id} version {new.version} does not follow {old.id} version {old.version}")
-    return _row(new) | {"old_version": old.version, "old_state": old.state.value}
-
-
-def _job(row: tuple[int, str, int, str | None]) -> Job:
-    _, document, sent, progress = row
-    values = json.loads(document) | {"sent": sent}
-    if progress:
-        values["progress"] = json.loads(progress)
-    return from_document(values)
-
-
-def _run(row: tuple[str, str, str, float, float | None, int | None, str]) -> Run:
-    name, slot, owner, started_at, ended_at, ok, report = row
-    return Run(name, slot, owner, started_at, ended_at, None if ok is None else bool(ok), json.loads(report))
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
-def _cursor(seq: int) -> str:
-    return base64.urlsafe_b64encode(f"seq:{seq}".encode()).decode().rstrip("=")
-
-
-def _seq(cursor: str) -> int:
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-        seq = int(text.removeprefix("seq:"))
-    except (binascii.Error, ValueError):
-        seq = 0
-    if not 0 < seq <= SEQ_MAX or _cursor(seq) != cursor:
-        raise Rejected("cursor", "is not one of ours", fix="start without one, then send the one the last page gave")
-    return seq

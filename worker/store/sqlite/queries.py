@@ -17,13 +17,13 @@ CHANGES = "SELECT changes FROM meta WHERE one = 1"
 
 # ---- jobs: writes ----
 INSERT = """
-    INSERT INTO jobs (id, user, state, version, changed, event, sent, engine, needs_owner, document)
-    VALUES (:id, :user, :state, :version, :changed, :event, :sent, :engine, :needs_owner, :document)
+    INSERT INTO jobs (id, user, state, version, changed, event, sent, engine, needs_owner, undescribed, document)
+    VALUES (:id, :user, :state, :version, :changed, :event, :sent, :engine, :needs_owner, :undescribed, :document)
     ON CONFLICT (id) DO NOTHING
 """
 APPLY = """
     UPDATE jobs SET state = :state, version = :version, changed = :changed, event = :event, sent = max(sent, :sent),
-        engine = :engine, needs_owner = :needs_owner, document = :document
+        engine = :engine, needs_owner = :needs_owner, undescribed = :undescribed, document = :document
     WHERE id = :id AND version = :old_version AND state = :old_state
 """
 SET_PROGRESS = f"""
@@ -39,12 +39,17 @@ GET = f"{_JOB} WHERE jobs.id IN (SELECT value FROM json_each(:ids))"  # noqa: S6
 AT_ENGINE = f"{_JOB} WHERE jobs.engine = :engine"
 NEEDING_OWNER = f"{_JOB} WHERE jobs.engine = :engine AND jobs.needs_owner = 1 ORDER BY jobs.changed LIMIT :limit"
 IN_STATE = f"{_JOB} WHERE jobs.state = :state AND jobs.id > :after ORDER BY jobs.id LIMIT :limit"
+UNDESCRIBED = f"{_JOB} WHERE jobs.undescribed = 1 AND jobs.id > :after ORDER BY jobs.id LIMIT :limit"
 UNSENT = f"{_JOB} WHERE jobs.event > jobs.sent ORDER BY jobs.changed LIMIT :limit"
 COUNTS_OF = "SELECT state, count(*) FROM jobs WHERE state IN (SELECT value FROM json_each(:states)) GROUP BY state"
 COUNTS = "SELECT state, count(*) FROM jobs GROUP BY state"
 ENGINE_COUNTS = f"""
     SELECT engine, count(*) FROM jobs INDEXED BY jobs_at_engine WHERE engine IS NOT NULL AND state IN ({_IN_SLOT}) GROUP BY engine
 """  # noqa: S608
+
+# ---- torrents ----
+KEEP_TORRENT = "INSERT INTO torrents (id, document) VALUES (:id, :document) ON CONFLICT (id) DO NOTHING"
+TORRENTS = "SELECT id, document FROM torrents WHERE id IN (SELECT value FROM json_each(:ids))"
 
 # ---- leases ----
 LEASE = "SELECT owner, token, until FROM leases WHERE name = :name"
@@ -56,6 +61,11 @@ SET_LEASE = """
 # ---- runs ----
 CLAIM_RUN = """
     INSERT INTO runs (name, slot, owner, started_at) VALUES (:name, :slot, :owner, :now) ON CONFLICT (name, slot) DO NOTHING
+"""
+KEEP_RUN = """
+    INSERT INTO runs (name, slot, owner, started_at, ended_at, ok, report)
+    VALUES (:name, :slot, :owner, :started_at, :ended_at, :ok, :report)
+    ON CONFLICT (name, slot) DO NOTHING
 """
 END_RUN = "UPDATE runs SET ended_at = :now, ok = :ok, report = :report WHERE name = :name AND slot = :slot"
 _RUN = "SELECT name, slot, owner, started_at, ended_at, ok, report FROM runs"

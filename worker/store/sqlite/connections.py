@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from worker.jobs.errors import Transient
-from worker.store.sqlite_schema import check_file
+from worker.store.sqlite.schema import check_file
 
 #: How long a call waits for other processes.
 BUSY_S = 5.0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 #: `PRAGMA user_version` of the tables below; 0 is an empty file.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 HEADER = b"SQLite format 3\0"
 
@@ -32,9 +34,10 @@ TABLES = (
         changed     INTEGER NOT NULL,   -- meta.changes of the last change
         event       INTEGER NOT NULL,   -- version of the last event for the outside
         sent        INTEGER NOT NULL,   -- Job.sent
-        engine      TEXT,               -- of the transfer, while the job is not terminal
+        engine      TEXT,               -- of the transfer, while the job is not terminal, or done and seeding
         needs_owner INTEGER NOT NULL,   -- Job.needs_owner, 0 or 1
-        document    TEXT    NOT NULL    -- JSON without progress and sent
+        document    TEXT    NOT NULL,   -- JSON without progress and sent
+        undescribed INTEGER NOT NULL DEFAULT 0  -- Job.needs_description, 0 or 1
     )
     """,
     # Apart from the documents: a row here is 80 bytes, and all jobs of an engine get a new one every few seconds.
@@ -42,6 +45,13 @@ TABLES = (
     CREATE TABLE progress (
         seq      INTEGER PRIMARY KEY,   -- jobs.seq
         document TEXT NOT NULL
+    )
+    """,
+    # Of up to 10 MB each, and read by name only.
+    """
+    CREATE TABLE torrents (
+        id       TEXT PRIMARY KEY,  -- SHA-256 of the document, in hexadecimal
+        document BLOB NOT NULL
     )
     """,
     # A released lease keeps its row: its token must not come back.
@@ -74,8 +84,26 @@ TABLES = (
     "CREATE INDEX jobs_by_state_and_id ON jobs (state, id)",
     "CREATE INDEX jobs_needing_owner ON jobs (engine, changed) WHERE needs_owner = 1",
     "CREATE INDEX jobs_unsent ON jobs (changed) WHERE event > sent",
+    "CREATE INDEX jobs_undescribed ON jobs (id) WHERE undescribed = 1",
     "INSERT INTO meta VALUES (1, '', 0, 0, 0)",
 )
+
+#: What makes a file of one version a file of the next.
+UPGRADES: Mapping[int, tuple[str, ...]] = {
+    1: (
+        "CREATE TABLE torrents (id TEXT PRIMARY KEY, document BLOB NOT NULL)",
+        "ALTER TABLE jobs ADD COLUMN undescribed INTEGER NOT NULL DEFAULT 0",
+        """
+        UPDATE jobs SET undescribed = 1
+        WHERE state = 'queued' AND json_extract(document, '$.source.kind') = 'torrent' AND json_extract(document, '$.description') IS NULL
+        """,
+        """
+        UPDATE jobs SET engine = json_extract(document, '$.transfer.engine')
+        WHERE state = 'done' AND json_extract(document, '$.seeding')
+        """,
+        "CREATE INDEX jobs_undescribed ON jobs (id) WHERE undescribed = 1",
+    ),
+}
 
 
 def check_file(path: Path) -> None:
@@ -92,7 +120,7 @@ def check_file(path: Path) -> None:
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Make the tables in an empty file; to be called inside a writing transaction.
+    """Make the tables in an empty file, and bring those of an older version up to date; call it inside a writing transaction.
 
     Raises:
         ValueError: the file was written by a newer version.
@@ -100,7 +128,8 @@ def prepare(connection: sqlite3.Connection) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
         raise ValueError(f"was written by a newer version of Haul (schema {version}, this one knows {SCHEMA_VERSION}); upgrade Haul")
-    if version == 0:
-        for statement in TABLES:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    if version == SCHEMA_VERSION:
+        return
+    for statement in TABLES if version == 0 else chain.from_iterable(UPGRADES[step] for step in range(version, SCHEMA_VERSION)):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

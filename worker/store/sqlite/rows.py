@@ -1,0 +1,58 @@
+"""Rows of the SQLite store and what they stand for: jobs and runs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from worker.jobs.document import from_document, to_document
+from worker.jobs.model import Job
+from worker.jobs.states import State
+from worker.ports import Change, Run
+
+
+def row_of(job: Job) -> dict[str, Any]:
+    """What the table `jobs` keeps of a job, by column."""
+    document = to_document(job)
+    del document["progress"], document["sent"]
+    at_engine = not job.terminal or (job.state is State.DONE and job.seeding)
+    return {
+        "id": job.id,
+        "user": job.user,
+        "state": job.state.value,
+        "version": job.version,
+        "event": max((event.version for event in job.events if event.type), default=0),
+        "sent": job.sent,
+        "engine": job.transfer.engine if job.transfer and at_engine else None,
+        "needs_owner": int(job.needs_owner),
+        "undescribed": int(job.needs_description),
+        "document": to_json(document),
+    }
+
+
+def change_row(change: Change) -> dict[str, Any]:
+    """The new row, and what the old one must still be. Raises ValueError unless the change is one version on."""
+    old, new = change.old, change.new
+    if (new.id, new.version) != (old.id, old.version + 1):
+        raise ValueError(f"{new.id} version {new.version} does not follow {old.id} version {old.version}")
+    return row_of(new) | {"old_version": old.version, "old_state": old.state.value}
+
+
+def job_of(row: tuple[int, str, int, str | None]) -> Job:
+    """The job of (seq, document, sent, progress)."""
+    _, document, sent, progress = row
+    values = json.loads(document) | {"sent": sent}
+    if progress:
+        values["progress"] = json.loads(progress)
+    return from_document(values)
+
+
+def run_of(row: tuple[str, str, str, float, float | None, int | None, str]) -> Run:
+    """The run of a row of `runs`, in the order of its columns."""
+    name, slot, owner, started_at, ended_at, ok, report = row
+    return Run(name, slot, owner, started_at, ended_at, None if ok is None else bool(ok), json.loads(report))
+
+
+def to_json(value: Any) -> str:
+    """JSON without blanks."""
+    return json.dumps(value, separators=(",", ":"))
