@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.mongodb import own_database, running
 from tests.servers import missing, redis_programs
 from worker.cli.servers import Server, start_valkey
 
@@ -37,3 +38,17 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def key_prefix() -> str:
     """Keys of this test alone."""
     return f"t-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one MongoDB for the whole run, `mongodb://…/`; `mongo_url` is what tests take."""
+    with running(tmp_path_factory.mktemp("mongodb")) as url:
+        yield url
+
+
+@pytest.fixture
+def mongo_url(mongodb: str) -> Iterator[str]:
+    """The address of a database of this test alone."""
+    with own_database(mongodb) as url:
+        yield url

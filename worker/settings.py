@@ -108,7 +108,11 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     key_prefix: str = "haul"
     slots: int = Field(default=32, ge=1, le=10_000)
+    metadata_timeout_s: float = Field(default=600.0, gt=0)
+    stall_timeout_s: float = Field(default=3600.0, gt=0)
+    seed_hours: float = Field(default=72.0, gt=0)
     aria2c: str | None = None
+    qbittorrent: str | None = None
     valkey: str | None = None
 
     @field_validator("engines", "api_keys", "allow_networks", mode="before")

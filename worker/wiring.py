@@ -93,7 +93,7 @@ def build(settings: Settings, send: Callable[[str], object] | None = None) -> Se
         raise SettingsError(f"HAUL_FAILPOINT: {error}") from None
     return Services(
         settings=settings,
-        store=open_store(settings.store_address),
+        store=open_store(settings.store_address, profile=settings.profile),
         coordinator=coordinator,
         engines=build_engines(settings.engine_addresses, directory=volume(settings), slots=settings.slots),
         nudger=TaskNudger(coordinator, send, metrics) if send else WakeNudger(coordinator, metrics),

@@ -107,4 +107,4 @@ def _existing_store(settings: Settings) -> JobStore | None:
     address = settings.store_address
     if address.startswith(SQLITE) and not Path("/", address.removeprefix(SQLITE)).exists():
         return None
-    return open_store(address)
+    return open_store(address, profile=settings.profile)

@@ -1,0 +1,47 @@
+"""One collection of a MongoDB database: what the store asks of it, one call to the server each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pymongo import ReturnDocument, UpdateOne
+
+from worker.store.mongo.connection import MongoConnection, add
+from worker.store.mongo.documents import Document
+from worker.store.mongo.queries import Order, Pipeline, of_ids
+
+
+class MongoCollection:
+    """Calls raise Transient as `MongoConnection.call` does, and ask nothing of the server when there is nothing to ask."""
+
+    def __init__(self, connection: MongoConnection, name: str) -> None:
+        self._call = connection.call
+        self._collection = connection.collection(name)
+
+    def find(self, where: Document, order: Order | None = None, limit: int | None = None) -> list[Document]:
+        """The documents a filter finds; no limit is None."""
+        if limit is not None and limit < 1:
+            return []
+        return self._call(lambda: list(self._collection.find(where, sort=order, limit=limit or 0)))
+
+    def of_ids(self, ids: list[str]) -> dict[str, Document]:
+        """The documents with these ids, by id; unknown ids are absent."""
+        return {row["_id"]: row for row in self.find(of_ids(ids))} if ids else {}
+
+    def aggregate(self, pipeline: Pipeline) -> list[Document]:
+        """What comes out of a pipeline."""
+        return self._call(lambda: list(self._collection.aggregate(pipeline)))
+
+    def add(self, rows: list[Document]) -> list[Any]:
+        """Add the rows that are not there; the ids of those that clashed with one that is."""
+        return self._call(lambda: add(self._collection, rows)) if rows else []
+
+    def update(self, updates: list[UpdateOne]) -> int:
+        """Make updates of one document each; how many found theirs as they wanted it."""
+        return self._call(lambda: self._collection.bulk_write(updates, ordered=False)).matched_count if updates else 0
+
+    def change(self, where: Document, update: Mapping[str, Any] | Pipeline, *, upsert: bool = False) -> Document | None:
+        """Update one document, which `where` finds or, with `upsert`, makes; what it is then, or None."""
+        after = ReturnDocument.AFTER
+        return self._call(lambda: self._collection.find_one_and_update(where, update, upsert=upsert, return_document=after))

@@ -1,0 +1,236 @@
+"""Every filter, update, pipeline and index of the MongoDB store, named.
+
+Text of users is only ever a value of `$set` or of an equality, where nothing in it is interpreted; in a pipeline it would
+stand behind `$literal`. What a name stands for is in `mongo_documents`; further fields of a job's document are
+
+    seq       place in the order of recording
+    changed   place in the order of changes, from the same counter
+    ops       marks of the last writes that recorded or changed it
+    untold    version of the last event for the outside, while that has not been told it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bson import ObjectId
+from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
+
+from worker.jobs.model import Progress
+from worker.jobs.states import IN_SLOT, LIVE, State
+from worker.ports import Change, JobFilter, Lease
+from worker.store.mongo.documents import FLAGS, Document, job_document, last_event
+
+Pipeline = list[Mapping[str, Any]]
+Order = Sequence[tuple[str, int]]
+
+JOBS = "jobs"
+TORRENTS = "torrents"
+LEASES = "leases"
+RUNS = "runs"
+COUNTERS = "counters"
+
+#: The server's clock in milliseconds, read by the server at each use: no clock of ours decides whether a lease is over.
+NOW_MS: Mapping[str, Any] = {"$toLong": "$$NOW"}
+
+#: The answer to a batch of updates tells how many found their document, not which: that is read from the marks. So many of
+#: other writers may be put upon ours before we read.
+OPS_KEPT = 16
+
+# ---- indexes ---------------------------------------------------------------------------------------------------
+
+INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
+    JOBS: (
+        IndexModel([("seq", DESCENDING)], name="jobs_newest"),
+        IndexModel([("state", ASCENDING), ("seq", DESCENDING)], name="jobs_by_state"),
+        IndexModel([("user", ASCENDING), ("state", ASCENDING), ("seq", DESCENDING)], name="jobs_by_user"),
+        IndexModel([("state", ASCENDING), ("_id", ASCENDING)], name="jobs_by_state_and_id"),
+        IndexModel(
+            [("at_engine", ASCENDING), ("state", ASCENDING)],
+            name="jobs_at_engine",
+            partialFilterExpression={"at_engine": {"$exists": True}},
+        ),
+        IndexModel(
+            [("at_engine", ASCENDING), ("changed", ASCENDING)],
+            name="jobs_needing_owner",
+            partialFilterExpression={"needs_owner": True},
+        ),
+        IndexModel([("changed", ASCENDING)], name="jobs_unsent", partialFilterExpression={"untold": {"$exists": True}}),
+        IndexModel(
+            [("undescribed", ASCENDING), ("_id", ASCENDING)],
+            name="jobs_undescribed",
+            partialFilterExpression={"undescribed": True},
+        ),
+    ),
+    RUNS: (
+        IndexModel([("name", ASCENDING), ("slot", ASCENDING)], name="runs_once", unique=True),
+        IndexModel([("name", ASCENDING), ("seq", DESCENDING)], name="runs_by_name"),
+        IndexModel([("seq", DESCENDING)], name="runs_newest"),
+    ),
+}
+
+# ---- orders ----------------------------------------------------------------------------------------------------
+
+NEWEST: Sequence[tuple[str, int]] = (("seq", DESCENDING),)
+OLDEST_CHANGE: Sequence[tuple[str, int]] = (("changed", ASCENDING),)
+BY_ID: Sequence[tuple[str, int]] = (("_id", ASCENDING),)
+
+# ---- jobs: writes ----------------------------------------------------------------------------------------------
+
+
+def apply(change: Change, place: int, op: ObjectId, until_ms: int | None) -> UpdateOne:
+    """The compare-and-set of one change; it never touches `progress` nor `seq`, and `sent` only ever rises."""
+    old, new = change.old, change.new
+    document = job_document(new)
+    absent = [name for name in FLAGS if name not in document]
+    document["changed"] = place
+    last = last_event(new)
+    if last <= new.sent:
+        absent.append("untold")
+    elif last == new.version:
+        document["untold"] = last  # an event of this very version; of older ones only `mark_sent` knows
+    marks: Document = {"$each": [op], "$slice": -OPS_KEPT}
+    update: Document = {"$set": document, "$max": {"sent": new.sent}, "$push": {"ops": marks}}
+    if absent:
+        update["$unset"] = dict.fromkeys(absent, "")
+    return UpdateOne({"_id": old.id, "version": old.version, "state": old.state.value} | within(until_ms), update)
+
+
+def set_progress(id: str, progress: Progress, until_ms: int) -> UpdateOne:
+    """The progress of a job that is not terminal."""
+    return UpdateOne({"_id": id, "state": {"$in": sorted(LIVE)}} | within(until_ms), {"$set": {"progress": asdict(progress)}})
+
+
+def mark_sent(id: str, sent: int) -> UpdateOne:
+    """Raise `sent`, and strike `untold` when that was the last event."""
+    told: Document = {"$cond": [{"$lte": ["$untold", sent]}, "$$REMOVE", "$untold"]}
+    return UpdateOne({"_id": id, "sent": {"$lt": sent}}, [{"$set": {"sent": sent, "untold": told}}])
+
+
+def within(until_ms: int | None) -> Document:
+    """The condition that a lease has not ended by the server's own clock; none without a lease."""
+    return {} if until_ms is None else {"$expr": {"$lt": [NOW_MS, until_ms]}}
+
+
+# ---- jobs: reads -----------------------------------------------------------------------------------------------
+
+
+def of_ids(ids: list[str]) -> Document:
+    """Documents with these ids: jobs or torrents."""
+    return {"_id": {"$in": ids}}
+
+
+def at_engine(engine: str) -> Document:
+    """`JobStore.at_engine`."""
+    return {"at_engine": engine}
+
+
+def needing_owner(engine: str) -> Document:
+    """`JobStore.needing_owner`, to be read by `OLDEST_CHANGE`."""
+    return {"at_engine": engine, "needs_owner": True}
+
+
+def in_state(state: State, after: str | None) -> Document:
+    """`JobStore.in_state`, to be read by `BY_ID`."""
+    return {"state": state.value, "_id": {"$gt": after or ""}}
+
+
+def undescribed(after: str | None) -> Document:
+    """`JobStore.undescribed`, to be read by `BY_ID`."""
+    return {"undescribed": True, "_id": {"$gt": after or ""}}
+
+
+def unsent() -> Document:
+    """`JobStore.unsent`, to be read by `OLDEST_CHANGE`; naming `changed` lets a planner see the index that has no other key."""
+    return {"untold": {"$exists": True}, "changed": {"$gt": 0}}
+
+
+def page(where: JobFilter, before: int) -> Document:
+    """`JobStore.page`, to be read by `NEWEST`; a user's jobs of any state are those of each, which the server merges in order."""
+    states = where.states if where.states is not None else tuple(State) if where.user is not None else None
+    of_states = {} if states is None else {"state": {"$in": sorted(set(states))}}
+    of_user = {} if where.user is None else {"user": where.user}
+    return of_user | of_states | {"seq": {"$lt": before}}
+
+
+def counts(states: Iterable[State]) -> Pipeline:
+    """`JobStore.counts`, from an index alone."""
+    return [{"$match": {"state": {"$in": sorted(states)}}}, {"$group": {"_id": "$state", "n": {"$sum": 1}}}]
+
+
+def engine_counts() -> Pipeline:
+    """`JobStore.engine_counts`, from an index alone."""
+    return [
+        {"$match": {"at_engine": {"$gt": ""}, "state": {"$in": sorted(IN_SLOT)}}},
+        {"$group": {"_id": "$at_engine", "n": {"$sum": 1}}},
+    ]
+
+
+# ---- counters --------------------------------------------------------------------------------------------------
+
+
+def take(n: int) -> Document:
+    """Take `n` numbers of a counter, the last of which is what it then stands at."""
+    return {"$inc": {"n": n}}
+
+
+# ---- leases: {_id: name, owner, token, until_ms} ---------------------------------------------------------------
+
+
+def acquire(owner: str, ttl_ms: int) -> Pipeline:
+    """Take the lease when it is over or nobody's, prolong it when it is the owner's, leave it alone otherwise.
+
+    The decision stands in the update, not in the filter: an upsert must not have `$expr` there.
+    """
+    mine: Document = {"$eq": ["$owner", {"$literal": owner}]}
+    over: Document = {"$lte": [{"$ifNull": ["$until_ms", 0]}, NOW_MS]}
+    until: Document = {"$add": [NOW_MS, ttl_ms]}
+    later: Document = {"$max": ["$until_ms", until]}
+    return [
+        {
+            "$set": {
+                "owner": {"$cond": [over, {"$literal": owner}, "$owner"]},
+                "token": {"$cond": [over, {"$add": [{"$ifNull": ["$token", 0]}, 1]}, "$token"]},
+                "until_ms": {"$cond": [over, until, {"$cond": [mine, later, "$until_ms"]}]},
+            }
+        }
+    ]
+
+
+def renew(ttl_ms: int) -> Pipeline:
+    """A later end."""
+    return [{"$set": {"until_ms": {"$max": ["$until_ms", {"$add": [NOW_MS, ttl_ms]}]}}}]
+
+
+#: Nobody's; the token stays, so that it never comes back.
+RELEASE: Mapping[str, Any] = {"$set": {"owner": None, "until_ms": 0}}
+
+
+def held(lease: Lease) -> Document:
+    """The lease under this token, run out or not."""
+    return {"_id": lease.name, "owner": lease.owner, "token": lease.token}
+
+
+def current(lease: Lease) -> Document:
+    """The lease under this token, unless it has run out."""
+    return held(lease) | {"$expr": {"$lt": [NOW_MS, "$until_ms"]}}
+
+
+# ---- runs ------------------------------------------------------------------------------------------------------
+
+
+def slot(name: str, slot: str) -> Document:
+    """One line of the ledger."""
+    return {"name": name, "slot": slot}
+
+
+def end_run(at: float, *, ok: bool, report: Mapping[str, Any]) -> Document:
+    """How a run went."""
+    return {"$set": {"ended_at": at, "ok": ok, "report": dict(report)}}
+
+
+def runs(name: str | None) -> Document:
+    """`JobStore.runs`, to be read by `NEWEST`."""
+    return {} if name is None else {"name": name}

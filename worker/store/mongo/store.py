@@ -1,0 +1,269 @@
+"""`JobStore` on a MongoDB database (5.0 or later, standalone, replica set or sharded), for the processes of many machines.
+
+A job is one document and a change to it one write: no transaction is ever used, which a standalone server does not have. What
+a batch of writes did is told by the server's answer when all of them did it, and otherwise, or when the answer was lost, by the
+mark that each left in its document (`ops`).
+
+Time is the server's: what is decided under a lease is decided by the clock of the primary, which has to be kept by slewing
+(as ntpd and chrony do), not by steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from bson import ObjectId
+
+from worker.jobs.errors import LeaseLost, Transient
+from worker.jobs.model import Job, Progress
+from worker.jobs.states import State
+from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run
+from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
+from worker.store.mongo import queries
+from worker.store.mongo.collection import MongoCollection
+from worker.store.mongo.connection import MongoConnection
+from worker.store.mongo.documents import Document, check_follows, job_of, new_document, run_document, run_of
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+
+class MongoStore:
+    """See `JobStore` for the promises. Safe for many threads; every call ends within two time-outs of the connection.
+
+    A lease is looked at twice. It is read before a write, which refuses a token that was replaced; and every update of the
+    write carries the lease's end, which the server compares with its own clock, so that a holder that was stopped between
+    the two, for however long, changes nothing once another may hold the lease. A batch that is overtaken by the end of its
+    lease is cut off where it stands: `LeaseLost` is raised, and what was changed before stays.
+    """
+
+    def __init__(self, connection: MongoConnection) -> None:
+        self._connection = connection
+        self._jobs = MongoCollection(connection, queries.JOBS)
+        self._torrents = MongoCollection(connection, queries.TORRENTS)
+        self._leases = MongoCollection(connection, queries.LEASES)
+        self._runs = MongoCollection(connection, queries.RUNS)
+        self._counters = MongoCollection(connection, queries.COUNTERS)
+
+    def now(self) -> float:
+        """See `JobStore.now`. Asked from the server each time: processes with a reading of their own would disagree by milliseconds."""
+        return float(self._connection.command("hello")["localTime"].timestamp())
+
+    # ---- jobs ----
+
+    def insert(self, jobs: Sequence[Job]) -> list[Inserted]:
+        """See `JobStore.insert`."""
+        firsts = _firsts(jobs, lambda job: job.id)
+        place, op = self._take(queries.JOBS, len(firsts)), ObjectId()
+        rows = {job.id: new_document(job, at, op) for at, job in enumerate(firsts.values(), place)}
+        clashed = self._jobs.add(list(rows.values()))
+        known = self._jobs.of_ids(clashed)
+        if len(known) < len(clashed):
+            raise Transient("store", "a job was removed while it was recorded again")
+        rows |= known
+        fresh = {id for id, row in rows.items() if op in row["ops"]}
+        answers = []
+        for job in jobs:
+            created = job.id in fresh
+            fresh.discard(job.id)  # the second of two under one id finds the first
+            answers.append(Inserted(created, job if created else job_of(rows[job.id])))
+        return answers
+
+    def get(self, ids: Iterable[str]) -> dict[str, Job]:
+        """See `JobStore.get`."""
+        return {id: job_of(document) for id, document in self._jobs.of_ids(list(ids)).items()}
+
+    def apply(self, changes: Sequence[Change], lease: Lease | None = None) -> list[Applied]:
+        """See `JobStore.apply`. A change that is not one version on raises ValueError."""
+        for change in changes:
+            check_follows(change)
+        until_ms = self._until_ms(lease) if lease else None
+        place = self._take(queries.JOBS, len(changes))
+        applied: dict[int, Applied] = {}
+        for batch in _rounds(changes):
+            applied |= self._apply_round(batch, place, until_ms)
+        if lease and not all(answer.won for answer in applied.values()):
+            self._until_ms(lease)
+        return [applied[number] for number in range(len(changes))]
+
+    def record_progress(self, rows: Mapping[str, Progress], lease: Lease) -> None:
+        """See `JobStore.record_progress`."""
+        until_ms = self._until_ms(lease)
+        if self._jobs.update([queries.set_progress(id, progress, until_ms) for id, progress in rows.items()]) < len(rows):
+            self._until_ms(lease)
+
+    def at_engine(self, engine: str) -> list[Job]:
+        """See `JobStore.at_engine`."""
+        return self._some(queries.at_engine(engine))
+
+    def needing_owner(self, engine: str, limit: int) -> list[Job]:
+        """See `JobStore.needing_owner`."""
+        return self._some(queries.needing_owner(engine), queries.OLDEST_CHANGE, limit)
+
+    def in_state(self, state: State, limit: int, *, after: str | None = None) -> list[Job]:
+        """See `JobStore.in_state`."""
+        return self._some(queries.in_state(state, after), queries.BY_ID, limit)
+
+    def undescribed(self, limit: int, *, after: str | None = None) -> list[Job]:
+        """See `JobStore.undescribed`."""
+        return self._some(queries.undescribed(after), queries.BY_ID, limit)
+
+    def unsent(self, limit: int) -> list[Job]:
+        """See `JobStore.unsent`."""
+        return self._some(queries.unsent(), queries.OLDEST_CHANGE, limit)
+
+    def mark_sent(self, sent: Mapping[str, int]) -> None:
+        """See `JobStore.mark_sent`."""
+        self._jobs.update([queries.mark_sent(id, version) for id, version in sent.items()])
+
+    def page(self, where: JobFilter, limit: int, cursor: str | None = None) -> Page:
+        """See `JobStore.page`."""
+        before = SEQ_MAX if cursor is None else seq_of(cursor)
+        if limit < 1:
+            return Page((), None)
+        rows = self._jobs.find(queries.page(where, before), queries.NEWEST, limit + 1)
+        more = len(rows) > limit
+        return Page(tuple(map(job_of, rows[:limit])), cursor_of(rows[limit - 1]["seq"]) if more else None)
+
+    def counts(self, states: Iterable[State] | None = None) -> dict[State, int]:
+        """See `JobStore.counts`."""
+        wanted = State if states is None else states
+        return {State(row["_id"]): row["n"] for row in self._jobs.aggregate(queries.counts(wanted))}
+
+    def engine_counts(self) -> dict[str, int]:
+        """See `JobStore.engine_counts`."""
+        return {row["_id"]: row["n"] for row in self._jobs.aggregate(queries.engine_counts())}
+
+    # ---- torrents ----
+
+    def keep_torrent(self, document: bytes) -> str:
+        """See `JobStore.keep_torrent`."""
+        name = hashlib.sha256(document).hexdigest()
+        self._torrents.add([{"_id": name, "document": document}])
+        return name
+
+    def torrents(self, names: Iterable[str]) -> dict[str, bytes]:
+        """See `JobStore.torrents`."""
+        return {name: row["document"] for name, row in self._torrents.of_ids(list(names)).items()}
+
+    # ---- leases ----
+
+    def acquire_lease(self, name: str, owner: str, ttl_s: float) -> Lease | None:
+        """See `JobStore.acquire_lease`."""
+        row = self._leases.change({"_id": name}, queries.acquire(owner, _ms(ttl_s)), upsert=True)
+        return _lease(row) if row and row["owner"] == owner else None
+
+    def renew_lease(self, lease: Lease, ttl_s: float) -> Lease:
+        """See `JobStore.renew_lease`. One that has run out is renewed as long as nobody has taken it."""
+        row = self._leases.change(queries.held(lease), queries.renew(_ms(ttl_s)))
+        if row is None:
+            raise _lost(lease)
+        return replace(lease, until=_lease(row).until)
+
+    def release_lease(self, lease: Lease) -> None:
+        """See `JobStore.release_lease`."""
+        self._leases.change(queries.held(lease), queries.RELEASE)
+
+    # ---- runs ----
+
+    def claim_run(self, name: str, slot: str, owner: str) -> bool:
+        """See `JobStore.claim_run`."""
+        row = run_document(Run(name, slot, owner, self.now()), self._take(queries.RUNS, 1))
+        if not self._runs.add([row]):
+            return True
+        known = self._runs.find(queries.slot(name, slot))  # ours, when the answer to the first try was lost
+        return [run["_id"] for run in known] == [row["_id"]]
+
+    def end_run(self, name: str, slot: str, *, ok: bool, report: Mapping[str, Any]) -> None:
+        """See `JobStore.end_run`."""
+        self._runs.change(queries.slot(name, slot), queries.end_run(self.now(), ok=ok, report=report))
+
+    def runs(self, name: str | None, limit: int) -> list[Run]:
+        """See `JobStore.runs`."""
+        return [run_of(row) for row in self._runs.find(queries.runs(name), queries.NEWEST, limit)]
+
+    def keep_runs(self, runs: Sequence[Run]) -> None:
+        """See `JobStore.keep_runs`."""
+        firsts = _firsts(runs, lambda run: (run.name, run.slot))
+        place = self._take(queries.RUNS, len(firsts))
+        self._runs.add([run_document(run, at) for at, run in enumerate(firsts.values(), place)])
+
+    # ---- connection ----
+
+    def ping(self) -> None:
+        """See `JobStore.ping`."""
+        self._connection.command("ping")
+
+    def close(self) -> None:
+        """See `JobStore.close`; idempotent."""
+        self._connection.close()
+
+    # ---- pieces ----
+
+    def _apply_round(self, batch: Mapping[int, Change], place: int, until_ms: int | None) -> dict[int, Applied]:
+        """Changes of one job each, by their number in the whole batch."""
+        op = ObjectId()
+        if self._jobs.update([queries.apply(change, place + number, op, until_ms) for number, change in batch.items()]) == len(batch):
+            return {number: Applied(True, change.new) for number, change in batch.items()}
+        now = self._jobs.of_ids([change.old.id for change in batch.values()])
+        return {number: _judged(change, now.get(change.old.id), op) for number, change in batch.items()}
+
+    def _until_ms(self, lease: Lease) -> int:
+        """When the lease ends. Raises LeaseLost when it is another's or has run out."""
+        for row in self._leases.find(queries.current(lease)):
+            return int(row["until_ms"])
+        raise _lost(lease)
+
+    def _take(self, counter: str, n: int) -> int:
+        """The first of `n` numbers that nobody else is given."""
+        if not n:
+            return 0
+        row = self._counters.change({"_id": counter}, queries.take(n))
+        if row is None:
+            raise Transient("store", "the database was dropped while it was open; start this process again")
+        return int(row["n"]) - n + 1
+
+    def _some(self, where: Document, order: queries.Order | None = None, limit: int | None = None) -> list[Job]:
+        return [job_of(row) for row in self._jobs.find(where, order, limit)]
+
+
+def _rounds(changes: Sequence[Change]) -> list[dict[int, Change]]:
+    """The changes by their number, in batches in which no job occurs twice, a job's own in their order."""
+    rounds: list[dict[int, Change]] = []
+    seen: dict[str, int] = {}
+    for number, change in enumerate(changes):
+        turn = seen.get(change.old.id, 0)
+        seen[change.old.id] = turn + 1
+        if turn == len(rounds):
+            rounds.append({})
+        rounds[turn][number] = change
+    return rounds
+
+
+def _firsts(items: Iterable[T], key: Callable[[T], K]) -> dict[K, T]:
+    firsts: dict[K, T] = {}
+    for item in items:
+        firsts.setdefault(key(item), item)
+    return firsts
+
+
+def _judged(change: Change, document: Document | None, op: ObjectId) -> Applied:
+    if document is None:
+        return Applied(False, None)
+    won = op in document["ops"]
+    return Applied(won, change.new if won else job_of(document))
+
+
+def _lease(row: Document) -> Lease:
+    return Lease(row["_id"], row["owner"], int(row["token"]), row["until_ms"] / 1000)
+
+
+def _lost(lease: Lease) -> LeaseLost:
+    return LeaseLost("store", f"the lease {lease.name!r} (token {lease.token}) has run out, or is no longer {lease.owner}'s")
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
