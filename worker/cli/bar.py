@@ -1,0 +1,60 @@
+"""How far one long piece of work is, on stderr: a bar on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from worker.cli.output import note
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+LINE_EVERY_S = 2.0
+
+
+class Bar:
+    """A context manager around the work.
+
+    Args:
+        silent: show nothing.
+
+    Attributes:
+        last: what was shown last, in words; empty before anything was.
+    """
+
+    def __init__(self, *, silent: bool) -> None:
+        self._silent = silent
+        self._bars: Bars | None = None
+        self._line_at = 0.0
+        self.last = ""
+
+    def show(self, doing: str, done: int, total: int) -> None:
+        """Show that so much of the total is done."""
+        self.last = f"{doing}: {done} of {total}"
+        if self._bars:
+            self._bars.update(self._bars.task_ids[0], description=doing, completed=done, total=total, detail=f"{done} of {total}")
+        elif not self._silent and time.monotonic() >= self._line_at:
+            self._line_at = time.monotonic() + LINE_EVERY_S
+            note(self.last)
+
+    def __enter__(self) -> Bar:
+        if not self._silent and sys.stderr.isatty():
+            self._bars = _bars()
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars:
+            self._bars.stop()
+
+
+def _bars() -> Bars:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = [TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[detail]}", markup=False)]
+    bars = Progress(*columns, console=Console(stderr=True), refresh_per_second=5)
+    bars.add_task("", total=None, detail="")
+    return bars
