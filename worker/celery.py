@@ -59,7 +59,7 @@ CONFIGURATION: Mapping[str, Any] = {
     "broker_pool_limit": 10,
     "task_default_queue": CONTROL,
     "task_queues": [Queue(CONTROL), Queue(JOBS), Queue(MAINTENANCE)],
-    "task_routes": {"haul.finish": {"queue": JOBS}, "haul.maintenance.*": {"queue": MAINTENANCE}},
+    "task_routes": {"haul.finish": {"queue": JOBS}, "haul.describe": {"queue": JOBS}, "haul.maintenance.*": {"queue": MAINTENANCE}},
     "task_create_missing_queues": False,
     "task_acks_late": True,
     "task_ignore_result": True,

@@ -2,6 +2,7 @@
 
     accept · enqueue      a door writes the record                                   admission/doors.py
     intake                messages of bots become records and actions                admission/doors.py
+    describe              the .torrent file of a URL is fetched and read             admission/describe.py
     admit                 queued      -> submitting, when there is room              admission/admit.py
     start                 submitting  -> downloading, by the owner of the engine     supervision/attend.py
     (tick)                downloading -> finishing | failed | paused | queued again  supervision/owner.py
@@ -20,8 +21,9 @@ from collections.abc import Callable, Mapping
 from worker import logs
 from worker.admission.admit import admit
 from worker.admission.control import control
+from worker.admission.describe import describe
 from worker.admission.doors import Accepted, accept, enqueue, intake
-from worker.admission.queue import rebuild
+from worker.admission.queue import is_whole, rebuild
 from worker.admission.why import Why, overview, why
 from worker.delivery.finish import finish
 from worker.jobs.states import State
@@ -43,6 +45,7 @@ def start(services: Services, limit: int) -> int:  # noqa: ARG001 - every step h
 
 STEPS: Mapping[Step, Callable[[Services, int], int]] = {
     Step.INTAKE: intake,
+    Step.DESCRIBE: describe,
     Step.ADMIT: admit,
     Step.START: start,
     Step.FINISH: finish,
@@ -78,11 +81,13 @@ def sweep(services: Services, *, rebuilding: bool = False) -> list[Step]:
     """
     counts = services.store.counts((State.QUEUED, State.SUBMITTING, State.FINISHING))
     queued = counts.get(State.QUEUED, 0)
-    if rebuilding or queued != services.coordinator.waiting_size():
+    undescribed = len(services.store.undescribed(STEP_BATCH))
+    if rebuilding or not is_whole(services, queued, undescribed):
         rebuild(services)
     waits = {
         Step.INTAKE: services.coordinator.intake_size() > 0,
-        Step.ADMIT: queued > 0,
+        Step.DESCRIBE: undescribed > 0,
+        Step.ADMIT: queued > undescribed,
         Step.START: counts.get(State.SUBMITTING, 0) > 0,
         Step.FINISH: counts.get(State.FINISHING, 0) > 0,
         Step.NOTIFY: bool(services.store.unsent(1)),

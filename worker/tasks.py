@@ -36,6 +36,12 @@ def intake(self: StepTask) -> None:
     pipeline.run(self.services, Step.INTAKE)
 
 
+@shared_task(name="haul.describe", base=StepTask, bind=True)
+def describe(self: StepTask) -> None:
+    """Fetch and read the .torrent files of jobs that name one."""
+    pipeline.run(self.services, Step.DESCRIBE)
+
+
 @shared_task(name="haul.admit", base=StepTask, bind=True)
 def admit(self: StepTask) -> None:
     """Start what may start."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import json
 import logging
 import signal
@@ -22,6 +24,7 @@ from structlog.testing import capture_logs
 
 from tests.integration.doors import DEADLINE_S, services_on, snapshot, until
 from tests.servers import missing, redis_programs
+from tests.torrents import bencode, pack
 from worker import pipeline
 from worker.api import events, server
 from worker.api.schemas import JobView
@@ -29,6 +32,7 @@ from worker.api.server import ApiServer, serve, serve_probes
 from worker.cli.servers import Server, start_valkey
 from worker.jobs.errors import Rejected, Transient
 from worker.jobs.states import State
+from worker.jobs.torrents import TORRENT_BYTES_MAX
 from worker.jobs.view import job_view
 from worker.ports import Services, Step
 from worker.settings import SettingsError
@@ -217,9 +221,69 @@ def chunks(total: int) -> Iterator[bytes]:
         yield b" " * 1024
 
 
-@pytest.mark.parametrize("content", [b" " * 70_000, chunks(70_000)], ids=["with a length", "in chunks"])
-def test_a_body_of_more_than_64_kib_is_refused(empty: tuple[httpx.Client, Services], content: Any) -> None:
-    problem(empty[0].post("/v1/jobs", content=content, headers={"content-type": "application/json"}), 413, "body")
+JSON = {"content-type": "application/json"}
+TOO_LARGE = server.BODY_BYTES_MAX + 1024
+
+
+@pytest.mark.parametrize("content", [b" " * TOO_LARGE, chunks(TOO_LARGE)], ids=["with a length", "in chunks"])
+def test_a_body_that_is_too_large_for_any_torrent_is_refused(empty: tuple[httpx.Client, Services], content: Any) -> None:
+    assert "magnet link" in problem(empty[0].post("/v1/jobs", content=content, headers=JSON), 413, "body")["fix"]
+
+
+def test_large_bodies_that_are_too_many_at_once_are_told_to_come_back(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "BODIES_BYTES_MAX", 100_000)
+    head = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\n"
+    with served(services) as (api, http), connected(api) as slow:
+        slow.sendall(head + b" " * 80_000)
+        answer = until(lambda: _refused_as_busy(http), "the slow body counts")
+        problem(answer, 503)
+        assert answer.headers["retry-after"]
+        slow.close()
+        until(lambda: not _refused_as_busy(http), "it is not counted for ever")
+
+
+def _refused_as_busy(http: httpx.Client) -> httpx.Response | None:
+    answer = http.post("/v1/jobs", content=b" " * 50_000, headers=JSON)
+    return answer if answer.status_code == 503 else None
+
+
+def test_a_torrent_file_is_a_job_and_its_infohash_and_files_are_shown(http: httpx.Client, services: Services) -> None:
+    made = pack(version="hybrid")
+    answer = add(http, uri=None, torrent=base64.b64encode(made.document).decode(), key="t", select="1,3")
+    assert answer.status_code == 201
+    shown = answer.json()
+    assert (shown["kind"], shown["infohash"], shown["files"], shown["total_bytes"]) == ("torrent", made.v1, 3, None)
+    whole = add(http, uri=None, torrent=base64.b64encode(made.document).decode()).json()
+    assert whole["total_bytes"] == made.size
+    assert whole["source"] == f"torrent:{hashlib.sha256(made.document).hexdigest()}"
+    again = add(http, uri=None, torrent=base64.b64encode(made.document).decode(), key="t", select="1,3")
+    assert (again.status_code, again.json()["id"]) == (200, shown["id"])
+    problem(add(http, uri=None, torrent=base64.b64encode(pack().document).decode(), key="t", select="1,3"), 409, "key")
+
+
+def test_a_torrent_file_of_the_largest_size_is_taken_and_one_byte_more_is_refused(http: httpx.Client, services: Services) -> None:
+    hashes = b"x" * 9_999_800
+    info = {"name": "large", "piece length": 16_384, "length": 16_384 * (len(hashes) // 20), "pieces": hashes}
+    document = bencode({"info": info})
+    most = document + b" " * (TORRENT_BYTES_MAX - len(document))
+    assert add(http, uri=None, torrent=base64.b64encode(most).decode()).status_code == 201
+    problem(add(http, uri=None, torrent=base64.b64encode(most + b" ").decode()), 422, "torrent")
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"uri": None}, "uri"),
+        ({"torrent": "YWJj"}, "torrent"),
+        ({"uri": None, "torrent": "YWJj"}, "torrent"),
+        ({"uri": None, "torrent": "no base64!"}, "torrent"),
+        ({"uri": None, "torrent": 7}, "torrent"),
+        ({"uri": None, "torrent": base64.b64encode(pack().document).decode(), "select": "9"}, "select"),
+    ],
+)
+def test_a_torrent_that_cannot_be_taken_is_422_and_recorded_nowhere(empty: tuple[httpx.Client, Services], spec: Any, field: str) -> None:
+    problem(add(empty[0], **spec), 422, field)
+    assert empty[1].store.counts() == {}
 
 
 def test_a_body_that_does_not_arrive_is_not_waited_for(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:

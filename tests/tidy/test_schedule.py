@@ -44,7 +44,8 @@ def test_every_task_of_ours_is_a_step_or_a_door(app: HaulApp) -> None:
     ours = {name for name in app.tasks if not name.startswith("celery.")}
     assert {name for name in ours if not name.startswith("haul.")} == set()
     assert all(
-        name in ours for name in ("haul.intake", "haul.admit", "haul.start", "haul.finish", "haul.notify", "haul.sweep", "haul.enqueue")
+        name in ours
+        for name in ("haul.intake", "haul.describe", "haul.admit", "haul.start", "haul.finish", "haul.notify", "haul.sweep", "haul.enqueue")
     )
 
 

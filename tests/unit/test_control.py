@@ -8,9 +8,9 @@ import pytest
 
 from worker.admission.control import intended
 from worker.jobs.errors import Conflict
-from worker.jobs.model import Job, Result, Transfer, new_job
+from worker.jobs.model import Description, Job, Result, Transfer, new_job
 from worker.jobs.requests import parse
-from worker.jobs.states import Action, Cause, State, Want
+from worker.jobs.states import Action, Cause, Reason, State, Want
 
 TRANSFER = Transfer("t", "a", 1, "/w", 0.0)
 HELD = (State.SUBMITTING, State.DOWNLOADING, State.PAUSED, State.FINISHING)
@@ -88,6 +88,17 @@ def test_a_cancelled_job_is_not_resumed_or_paused() -> None:
 def test_a_retry_opens_a_new_attempt_and_forgets_the_failure() -> None:
     new = intended(job(State.FAILED, cause=Cause.HTTP, message="503", failures=4, attempt=3), Action.RETRY, 2.0)
     assert (new.attempt, new.failures, new.cause, new.message) == (4, 0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "action"), [(State.PAUSED, Action.RESUME), (State.FAILED, Action.RETRY), (State.CANCELLED, Action.RETRY)]
+)
+def test_a_torrent_that_is_not_described_yet_waits_for_that_first(state: State, action: Action) -> None:
+    by_url = new_job(parse({"uri": "http://host/x.torrent", "user": "u"}), 1.0)
+    new = intended(replace(by_url, state=state, transfer=None), action, 2.0)
+    assert (new.reason, new.needs_description) == (Reason.DESCRIPTION, True)
+    known = Description("d", "x", 5, 1, v1="1" * 40)
+    assert intended(replace(by_url, state=state, description=known), action, 2.0).reason is Reason.TURN
 
 
 def test_a_refused_request_is_not_retried() -> None:

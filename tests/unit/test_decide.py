@@ -7,18 +7,30 @@ from dataclasses import replace
 import pytest
 
 from worker.admission.decide import Admit, EngineView, Wait, decide
-from worker.jobs.model import Job, Transfer, new_job
-from worker.jobs.requests import parse
+from worker.jobs.model import Description, Job, SourceKind, Transfer, new_job
+from worker.jobs.requests import parse, source
 from worker.jobs.states import Reason, State
+from worker.ports import Features
 
 
 def engine(name: str = "a", **changes: object) -> EngineView:
-    base = EngineView(name, frozenset({"http"}), capacity=2, live=0, alive=True)
+    base = EngineView(name, Features(frozenset({SourceKind.HTTP})), capacity=2, live=0, alive=True)
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
 def queued(**changes: object) -> Job:
     return replace(new_job(parse({"uri": "http://host/x", "user": "u"}), 1.0), **changes)  # type: ignore[arg-type]
+
+
+def of_torrent(**changes: object) -> Job:
+    return replace(new_job(parse({"uri": "http://host/x.torrent", "user": "u"}), 1.0), **changes)  # type: ignore[arg-type]
+
+
+V2_ALONE = Description("d", "x", 5, 1, v2="2" * 64)
+HYBRID = Description("d", "x", 5, 1, v1="1" * 40, v2="2" * 64)
+V2_MAGNET = f"magnet:?xt=urn:btmh:1220{'2' * 64}"
+TORRENTS = Features(frozenset({SourceKind.TORRENT, SourceKind.MAGNET}), files_max=100)
+WITH_V2 = replace(TORRENTS, bittorrent_v2=True, files_max=None)
 
 
 def views(*engines: EngineView) -> dict[str, EngineView]:
@@ -39,9 +51,20 @@ def test_equal_engines_are_taken_in_the_order_of_their_names() -> None:
         (queued(), [engine(live=2)], Reason.SLOTS, "all 2 slots of a are taken"),
         (queued(), [engine(alive=False)], Reason.ENGINE, "a does not answer"),
         (queued(), [], Reason.ENGINE, "no engine can fetch http"),
-        (queued(), [engine(kinds=frozenset({"magnet"}))], Reason.ENGINE, "no engine can fetch http"),
+        (queued(), [engine(features=Features(frozenset({SourceKind.MAGNET})))], Reason.ENGINE, "no engine can fetch http"),
         (queued(engine="z"), [engine()], Reason.ENGINE, "engine z is not set up"),
         (queued(not_before=15.0, message="refused"), [engine()], Reason.SCHEDULE, "tries again in 5 s: refused"),
+        (queued(engine="a"), [engine(features=TORRENTS)], Reason.ENGINE, "engine a cannot fetch http sources"),
+        (of_torrent(), [engine(features=TORRENTS)], Reason.DESCRIPTION, "its .torrent file is being fetched"),
+        (of_torrent(), [], Reason.DESCRIPTION, "its .torrent file is being fetched"),
+        (of_torrent(not_before=15.0, message="busy"), [], Reason.DESCRIPTION, "its .torrent file is fetched again in 5 s: busy"),
+        (of_torrent(description=V2_ALONE), [engine(features=TORRENTS)], Reason.ENGINE, "no engine can fetch torrents of version 2 alone"),
+        (
+            of_torrent(description=V2_ALONE, engine="a"),
+            [engine(features=TORRENTS), engine("b", features=WITH_V2)],
+            Reason.ENGINE,
+            "engine a cannot fetch torrents of version 2 alone",
+        ),
     ],
 )
 def test_a_job_that_cannot_start_says_why(job: Job, engines: list[EngineView], reason: Reason, words: str) -> None:
@@ -49,6 +72,39 @@ def test_a_job_that_cannot_start_says_why(job: Job, engines: list[EngineView], r
     assert isinstance(decision, Wait)
     assert decision.reason is reason
     assert words in decision.text
+
+
+@pytest.mark.parametrize(
+    ("job", "goes_to"),
+    [
+        (of_torrent(description=V2_ALONE), "b"),
+        (of_torrent(description=HYBRID), "b"),
+        (queued(source=source(V2_MAGNET)), "b"),
+        (queued(source=source(f"{V2_MAGNET}&xt=urn:btih:{'1' * 40}")), "b"),
+        (queued(source=source(f"magnet:?xt=urn%3Abtih%3A{'1' * 40}")), "a"),
+    ],
+    ids=["v2 alone", "hybrid", "v2 magnet", "hybrid magnet", "encoded magnet"],
+)
+def test_a_torrent_of_version_2_goes_to_an_engine_that_speaks_it(job: Job, goes_to: str) -> None:
+    engines = views(engine("a", features=TORRENTS, capacity=9), engine("b", features=WITH_V2, capacity=9, live=1))
+    assert decide(job, engines, 0) == Admit(goes_to)
+
+
+def test_a_hybrid_goes_to_an_engine_that_knows_only_the_first_version_when_there_is_no_other() -> None:
+    older = engine("a", features=TORRENTS)
+    assert decide(of_torrent(description=HYBRID), views(older, engine("b", features=WITH_V2, alive=False)), 0) == Admit("a")
+    taken = engine("b", features=WITH_V2, live=2)
+    assert isinstance(decide(of_torrent(description=HYBRID), views(older, taken), 0), Wait)
+
+
+def test_a_torrent_of_very_many_files_goes_to_an_engine_that_is_fit_for_it() -> None:
+    many = Description("d", "x", 5, 101, v1="1" * 40)
+    engines = views(engine("a", features=TORRENTS), engine("b", features=WITH_V2, live=1))
+    assert decide(of_torrent(description=many), engines, 0) == Admit("b")
+    assert decide(of_torrent(description=many, select=(1, 2)), engines, 0) == Admit("a")
+    alone = decide(of_torrent(description=many), views(engine("a", features=TORRENTS)), 0)
+    assert isinstance(alone, Wait)
+    assert alone.text == "no engine can fetch torrents of more than 100 files"
 
 
 def test_a_resumed_job_goes_back_to_the_engine_that_holds_its_bytes() -> None:

@@ -9,16 +9,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from worker.admission.decide import Admit, EngineView, Wait, decide
+from worker.admission.queue import belongs
 from worker.jobs.directories import work_directory
 from worker.jobs.model import Job, Transfer
 from worker.jobs.states import Reason, State
-from worker.limits import LEASE_S, STEP_BUDGET_S, SUBMIT_WINDOW_S
+from worker.limits import ASIDE_S, LEASE_S, STEP_BUDGET_S, SUBMIT_WINDOW_S
 from worker.ports import Change, EngineSnapshot, Lease, Services, Step, WaitingJob
 
 LEASE_NAME = "admit"
 LEASE_RETRY_S = 0.02
-#: A job that cannot use the room there is does not stand before those that can; it is looked at again after this time.
-ASIDE_S = 2.0
 
 
 def admit(services: Services, limit: int) -> int:
@@ -67,17 +66,17 @@ def _turn(services: Services) -> Iterator[Lease | None]:
 def _heads(services: Services, limit: int, now: float) -> list[Job]:
     ids = services.coordinator.waiting_heads(limit, now)
     jobs = services.store.get(ids)
-    gone = [id for id in ids if id not in jobs or jobs[id].state is not State.QUEUED]
-    if gone:
-        services.coordinator.drop_waiting(gone)
-    return [jobs[id] for id in ids if id in jobs and jobs[id].state is State.QUEUED]
+    waiting = [jobs[id] for id in ids if id in jobs and belongs(jobs[id])]
+    if len(waiting) < len(ids):
+        services.coordinator.drop_waiting(sorted({*ids} - {job.id for job in waiting}))
+    return waiting
 
 
 def _view(name: str, snapshot: EngineSnapshot | None, live: int, services: Services) -> EngineView:
     engine = services.engines[name]
     alive = snapshot is not None and snapshot.error is None
     ahead = snapshot.ahead if snapshot else 0
-    return EngineView(name, frozenset(map(str, engine.features.kinds)), engine.slots + ahead, live, alive)
+    return EngineView(name, engine.features, engine.slots + ahead, live, alive)
 
 
 def _sorted(services: Services, jobs: list[Job], views: Mapping[str, EngineView], now: float) -> tuple[list[Change], list[Job]]:
@@ -100,7 +99,8 @@ def _submitting(services: Services, job: Job, engine: str, now: float) -> Job:
     kept = job.transfer if job.transfer and job.transfer.engine == engine else None
     directory = kept.directory if kept else work_directory(services.engines[engine].directory, job.id, engine)
     transfer = Transfer(job.id, engine, job.attempt, directory, now + SUBMIT_WINDOW_S)
-    return job.moved(State.SUBMITTING, services.clock.time(), f"admitted to {engine}", transfer=transfer, reason=None)
+    text = None if job.reason is Reason.DUPLICATE else f"admitted to {engine}"  # it comes back until the other one has ended
+    return job.moved(State.SUBMITTING, services.clock.time(), text, transfer=transfer, reason=None)
 
 
 def _waiting(services: Services, job: Job, wait: Wait) -> Job:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from worker import logs
-from worker.admission.queue import announce
+from worker.admission.queue import announce, first_reason
 from worker.jobs.errors import Conflict, NotFound, Transient
 from worker.jobs.events import EventType
 from worker.jobs.model import Job
-from worker.jobs.states import Action, Cause, Reason, State, Want
+from worker.jobs.states import Action, Cause, State, Want
 from worker.ports import Change, Services, Step
 
 log = logs.get(__name__)
@@ -61,7 +61,7 @@ def _pause(job: Job, at: float) -> Job:
 
 def _resume(job: Job, at: float) -> Job:
     if job.state is State.PAUSED and job.want is not Want.CANCEL:
-        return job.moved(State.QUEUED, at, "resumed, waits for its turn", event=EventType.RESUMED, want=Want.RUN, reason=Reason.TURN)
+        return job.moved(State.QUEUED, at, "resumed, waits for its turn", event=EventType.RESUMED, want=Want.RUN, reason=first_reason(job))
     if job.want is Want.PAUSE and not job.terminal:
         return job.noted(at, "resume asked for", want=Want.RUN)
     if job.want is Want.RUN and not job.terminal:
@@ -94,7 +94,7 @@ def _retry(job: Job, at: float) -> Job:
         f"asked for again, attempt {job.attempt + 1}",
         event=EventType.QUEUED,
         want=Want.RUN,
-        reason=Reason.TURN,
+        reason=first_reason(job),
         cause=None,
         message=None,
         attempt=job.attempt + 1,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from worker.jobs.model import Job
 from worker.jobs.states import Reason
+from worker.ports import Features
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,14 +15,13 @@ class EngineView:
     """What admission knows of an engine.
 
     Attributes:
-        kinds: of sources it can fetch.
         capacity: jobs it may be given: its slots, and what it finished in the last seconds.
         live: jobs that take a slot now.
         alive: its owner saw it answer within the last seconds.
     """
 
     name: str
-    kinds: frozenset[str]
+    features: Features
     capacity: int
     live: int
     alive: bool
@@ -57,19 +57,29 @@ def decide(job: Job, engines: Mapping[str, EngineView], now: float) -> Decision:
     Args:
         now: the store's clock.
     """
+    if job.needs_description:
+        return _undescribed(job, now)
+    if job.not_before > now and job.reason is Reason.DUPLICATE:
+        return Wait(Reason.DUPLICATE, f"waits: {job.message}", job.not_before)
     if job.not_before > now:
         return Wait(Reason.SCHEDULE, f"tries again in {job.not_before - now:.0f} s: {job.message or 'the last try failed'}", job.not_before)
     able = _able(job, engines)
     if not able:
-        wanted = _pinned(job)
-        return Wait(Reason.ENGINE, f"engine {wanted} is not set up" if wanted else f"no engine can fetch {job.source.kind} sources")
-    alive = [engine for engine in able if engine.alive]
+        return Wait(Reason.ENGINE, _unable(job, engines))
+    alive = _suited(job, [engine for engine in able if engine.alive])
     if not alive:
         return Wait(Reason.ENGINE, f"{_names(able)} does not answer; the job starts when it is back")
     free = [engine for engine in alive if engine.room > 0]
     if not free:
         return Wait(Reason.SLOTS, f"all {sum(engine.capacity for engine in alive)} slots of {_names(alive)} are taken")
     return Admit(choose(free).name)
+
+
+def _undescribed(job: Job, now: float) -> Wait:
+    if job.not_before > now:
+        text = f"its .torrent file is fetched again in {job.not_before - now:.0f} s: {job.message or 'the last try failed'}"
+        return Wait(Reason.DESCRIPTION, text, job.not_before)
+    return Wait(Reason.DESCRIPTION, "its .torrent file is being fetched")
 
 
 def choose(free: list[EngineView]) -> EngineView:
@@ -84,7 +94,31 @@ def _pinned(job: Job) -> str | None:
 
 def _able(job: Job, engines: Mapping[str, EngineView]) -> list[EngineView]:
     pinned = _pinned(job)
-    return [engine for name, engine in sorted(engines.items()) if pinned in (None, name) and job.source.kind in engine.kinds]
+    named = [engine for name, engine in sorted(engines.items()) if pinned in (None, name)]
+    return [engine for engine in named if engine.features.beyond(job) is None]
+
+
+def _suited(job: Job, alive: list[EngineView]) -> list[EngineView]:
+    """Those that speak the second version, for torrents that have it: older aria2 takes hybrids and computes a wrong infohash."""
+    fluent = [engine for engine in alive if engine.features.bittorrent_v2] if job.has_v2 else []
+    return fluent or alive
+
+
+def _unable(job: Job, engines: Mapping[str, EngineView]) -> str:
+    wanted = _pinned(job)
+    if wanted and wanted not in engines:
+        return f"engine {wanted} is not set up"
+    asked = [engines[wanted]] if wanted else engines.values()
+    what = beyond_all(job, [engine.features for engine in asked]) or f"{job.source.kind} sources"
+    return f"engine {wanted} cannot fetch {what}" if wanted else f"no engine can fetch {what}"
+
+
+def beyond_all(job: Job, engines: Iterable[Features]) -> str | None:
+    """What about the job is beyond each of the engines, as the one says that comes nearest; None when one can, or there is none."""
+    found = [(features.beyond(job), job.source.kind in features.kinds) for features in engines]
+    if any(what is None for what, _ in found):
+        return None
+    return max(found, key=lambda pair: pair[1])[0] if found else None
 
 
 def _names(engines: list[EngineView]) -> str:

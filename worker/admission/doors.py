@@ -12,7 +12,8 @@ from typing import Any
 from worker import logs
 from worker.admission import egress
 from worker.admission.control import control
-from worker.admission.queue import announce
+from worker.admission.decide import beyond_all
+from worker.admission.queue import announce, first_reason
 from worker.jobs import requests
 from worker.jobs.errors import Conflict, Rejected, Transient
 from worker.jobs.events import Event, EventType
@@ -44,12 +45,21 @@ def accept(services: Services, asked: Sequence[Request]) -> list[Accepted | Reje
     Raises:
         Transient: the store does not answer; nothing was recorded, or what was is found again by its key.
     """
-    answers: list[Accepted | Rejected] = [
-        _refusal(services, request) or Accepted(new_job(request, services.clock.time()), True) for request in asked
-    ]
+    answers: list[Accepted | Rejected] = [_refusal(services, request) or Accepted(_new(services, request), True) for request in asked]
     fresh = [answer.job for answer in answers if isinstance(answer, Accepted)]
     recorded = iter(record(services, fresh))
     return [answer if isinstance(answer, Rejected) else _answer(answer.job, next(recorded)) for answer in answers]
+
+
+def _new(services: Services, request: Request, id: str | None = None) -> Job:
+    """The record of a request that may be taken, to be written; its `.torrent` file, if it came with one, is in the store by then.
+
+    A crash in between leaves a file that no record names: it costs its bytes, and the same request finds it again.
+    """
+    if request.document is not None:
+        services.store.keep_torrent(request.document)
+    job = new_job(request, services.clock.time(), id)
+    return replace(job, reason=first_reason(job))
 
 
 def record(services: Services, jobs: Sequence[Job]) -> list[Inserted]:
@@ -57,7 +67,7 @@ def record(services: Services, jobs: Sequence[Job]) -> list[Inserted]:
     inserted = services.store.insert(jobs) if jobs else []
     services.failpoints.hit("accept.recorded")
     created = [entry.job for entry in inserted if entry.created]
-    announce(services, [job for job in created if job.state is State.QUEUED])
+    announce(services, created)
     if created:
         services.nudger.nudge(Step.NOTIFY)
     return inserted
@@ -77,11 +87,17 @@ def intake(services: Services, limit: int) -> int:
     if wrong:
         _park(services, wrong)
     good = [entry for entry in entries if _understood(entry)]
-    for kind, group in groupby(good, key=lambda entry: (entry.body or {})["kind"]):
+    for (kind, _), group in groupby(good, key=_batch):
         _handle(services, kind, list(group))
         services.coordinator.claim(INTAKE, holder, INTAKE_CLAIM_S)
     services.coordinator.unclaim(INTAKE, holder)
     return len(entries)
+
+
+def _batch(entry: IntakeEntry) -> tuple[str, str | None]:
+    """What messages that follow each other are dealt with at once for; one with a `.torrent` file, which takes time, is alone."""
+    body = entry.body or {}
+    return body["kind"], entry.id if body["kind"] == "request" and "torrent" in body["spec"] else None
 
 
 def _my_turn(services: Services, holder: str) -> bool:
@@ -177,9 +193,17 @@ def _allowed(services: Services, request: Request) -> None:
     engines = services.engines
     if request.engine is not None and request.engine not in engines:
         raise Rejected("engine", f"there is no engine {request.engine!r}", fix=f"one of: {', '.join(sorted(engines)) or 'none'}")
-    able = [engine for name, engine in engines.items() if request.engine in (None, name)]
-    if able and not any(request.source.kind in engine.features.kinds for engine in able):
-        raise Rejected("uri", f"no engine here can fetch a {request.source.kind} source", fix="ask the operator to add one that can")
+    if what := unfetchable(services, new_job(request, 0.0)):
+        field = "torrent" if request.document is not None else "uri"
+        raise Rejected(field, what, fix="ask the operator to add an engine that can")
+
+
+def unfetchable(services: Services, job: Job) -> str | None:
+    """Why none of the engines, or not the one the job names, can ever fetch it; None when one can, or when there is none at all."""
+    engines = [engine.features for name, engine in services.engines.items() if job.engine in (None, name)]
+    what = beyond_all(job, engines)
+    who = f"engine {job.engine} cannot" if job.engine else "no engine here can"
+    return f"{who} fetch {what}" if what else None
 
 
 def _answer(job: Job, entry: Inserted) -> Accepted | Rejected:
@@ -198,7 +222,7 @@ def _from_message(services: Services, body: Mapping[str, Any]) -> Job:
     try:
         request = requests.parse({name: value for name, value in spec.items() if value is not None})
         _allowed(services, request)
-        return new_job(request, at, known_id)
+        return _new(services, request, known_id)
     except Rejected as refusal:
         return _refused(spec, refusal, at, known_id)
 

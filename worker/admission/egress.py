@@ -1,6 +1,6 @@
-"""What a job may reach. Here: addresses that are written in the request itself.
+"""What a job may reach: checked for addresses that are written in a request, and for every connection that we make ourselves.
 
-A name that resolves to a private address, or a redirect to one, is not seen here; README.md says so.
+A name that resolves to a private address, or a redirect to one, is not seen when an engine follows it; README.md says so.
 """
 
 from __future__ import annotations
@@ -29,20 +29,24 @@ def check(source: Source, allowed: Sequence[IPv4Network | IPv6Network]) -> None:
         return
     host = (urlsplit(source.uri).hostname or "").rstrip(".")
     address = _literal(host)
-    if address is None or address.is_global or any(address in network for network in allowed if network.version == address.version):
+    if address is None or permitted(address, allowed):
         return
     raise Rejected("uri", f"the address {host} is in a private network", fix="the operator opens networks with HAUL_ALLOW_NETWORKS")
+
+
+def permitted(address: IPv4Address | IPv6Address, allowed: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Whether a guarded job may connect to an address: it is public, or in an allowed network. A mapped IPv4 address is one."""
+    plain = (address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address
+    return plain.is_global or any(plain in network for network in allowed if network.version == plain.version)
 
 
 def _literal(host: str) -> IPv4Address | IPv6Address | None:
     if host in LOCAL_NAMES or host.endswith(".localhost"):
         return IPv4Address("127.0.0.1")
     try:
-        address = ip_address(host.partition("%")[0])
+        return ip_address(host.partition("%")[0])
     except ValueError:
         try:
             return IPv4Address(socket.inet_aton(host))  # 127.1, 0x7f000001, 2130706433, 0177.0.0.1
         except OSError:
             return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address

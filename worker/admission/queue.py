@@ -1,4 +1,7 @@
-"""The waiting index as admission keeps it: a Redis order of the store's `queued` records, rebuilt from them when it is lost."""
+"""The waiting index as admission keeps it: a Redis order of the store's `queued` records, rebuilt from them when it is lost.
+
+Jobs whose `.torrent` file is not fetched yet are `queued` and not in it: the step `describe` finds them in the store.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ from collections.abc import Iterator, Sequence
 
 from worker import logs
 from worker.jobs.errors import Transient
-from worker.jobs.model import Job
-from worker.jobs.states import State
+from worker.jobs.model import Job, SourceKind
+from worker.jobs.states import Reason, State
+from worker.limits import STEP_BATCH
 from worker.ports import JobStore, Services, Step, WaitingJob
 
 PAGE_JOBS = 500
@@ -15,24 +19,49 @@ PAGE_JOBS = 500
 log = logs.get(__name__)
 
 
+def belongs(job: Job) -> bool:
+    """Whether a job has a place in the index."""
+    return job.state is State.QUEUED and not job.needs_description
+
+
+def first_reason(job: Job) -> Reason:
+    """What a job waits for that was just asked for."""
+    return Reason.DESCRIPTION if job.source.kind is SourceKind.TORRENT and job.description is None else Reason.TURN
+
+
 def announce(services: Services, jobs: Sequence[Job]) -> None:
-    """Put queued jobs in the index and nudge admission; the sweep does it when Redis does not answer."""
-    if not jobs:
-        return
-    try:
-        services.coordinator.add_waiting([WaitingJob.of(job) for job in jobs])
-    except Transient as error:
-        log.warning("jobs are recorded, the waiting index is not reachable", jobs=len(jobs), error=str(error))
-    services.nudger.nudge(Step.ADMIT)
+    """Put queued jobs in the index and nudge the step that is next; the sweep does it when Redis does not answer."""
+    waiting = [job for job in jobs if belongs(job)]
+    if waiting:
+        try:
+            services.coordinator.add_waiting([WaitingJob.of(job) for job in waiting])
+        except Transient as error:
+            log.warning("jobs are recorded, the waiting index is not reachable", jobs=len(waiting), error=str(error))
+        services.nudger.nudge(Step.ADMIT)
+    if any(job.needs_description for job in jobs):
+        services.nudger.nudge(Step.DESCRIBE)
 
 
 def rebuild(services: Services) -> int:
-    """Add every queued record to the index; idempotent. Returns how many there are."""
+    """Add every record that belongs there to the index; idempotent. Returns how many there are."""
     total = 0
     for page in pages(services.store, State.QUEUED):
-        services.coordinator.add_waiting([WaitingJob.of(job) for job in page])
-        total += len(page)
+        waiting = [job for job in page if belongs(job)]
+        services.coordinator.add_waiting([WaitingJob.of(job) for job in waiting])
+        total += len(waiting)
     return total
+
+
+def is_whole(services: Services, queued: int, undescribed: int) -> bool:
+    """Whether the index has as many jobs as it should.
+
+    Args:
+        queued: jobs in this state.
+        undescribed: those of them without a description, of which at most `STEP_BATCH` were looked for. When there may be
+            more, an index that has too few jobs passes for whole; beat rebuilds it in any case.
+    """
+    missing = queued - undescribed - services.coordinator.waiting_size()
+    return missing == 0 or (missing > 0 and undescribed >= STEP_BATCH)
 
 
 def pages(store: JobStore, state: State) -> Iterator[list[Job]]:

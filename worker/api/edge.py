@@ -13,6 +13,7 @@ from worker.api.problems import ProblemResponse
 
 log = logs.get(__name__)
 
+BUSY_RETRY_S = 2.0
 #: Methods told apart in metrics; a caller may invent others.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -53,52 +54,62 @@ class Watched:
 
 
 class Bounded:
-    """Reads a request's body before the route sees it: at most `bytes_max`, within `seconds`."""
+    """Reads a request's body before the route sees it.
 
-    def __init__(self, app: ASGIApp, bytes_max: int, seconds: float) -> None:
+    Args:
+        bytes_max: of one body; 413 for more.
+        seconds: for it to arrive; 408 after that.
+        held_max: bytes of all bodies that are read or being dealt with; 503 beyond.
+    """
+
+    def __init__(self, app: ASGIApp, bytes_max: int, seconds: float, held_max: int) -> None:
         self._app = app
         self._bytes_max = bytes_max
         self._seconds = seconds
+        self._held_max = held_max
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 413 or 408, or pass on with the whole body."""
+        """Refuse, or pass on with the whole body."""
         if scope["type"] != "http" or not _has_body(scope):
             await self._app(scope, receive, send)
             return
+        body = bytearray()
+        try:
+            refusal = await self._read(receive, body)
+            if refusal:
+                await refusal(scope, receive, send)
+            else:
+                await self._app(scope, _replay(bytes(body), receive), send)
+        finally:
+            self._held -= len(body)
+
+    async def _read(self, receive: Receive, body: bytearray) -> ProblemResponse | None:
+        """Fill `body`; the answer when it will not arrive or is too large."""
+        close = {"Connection": "close"}
         try:
             async with asyncio.timeout(self._seconds):
-                body = await self._read(receive)
+                more = True
+                while more:
+                    more = await self._read_part(receive, body)
+                    if len(body) > self._bytes_max:
+                        what, fix = f"body: larger than {self._bytes_max} bytes", "one job a request; for a large torrent its magnet link"
+                        return ProblemResponse(413, what, field="body", fix=fix, headers=close)
+                    if self._held > self._held_max:
+                        what = "other large requests are being dealt with"
+                        return ProblemResponse(503, what, fix="try again", retry_after_s=BUSY_RETRY_S, headers=close)
         except TimeoutError:
-            late = ProblemResponse(408, f"the body did not arrive within {self._seconds:g} s", headers={"Connection": "close"})
-            await late(scope, receive, send)
-            return
-        if body is None:
-            large = ProblemResponse(
-                413,
-                f"body: larger than {self._bytes_max} bytes",
-                field="body",
-                fix="send one job a request",
-                headers={"Connection": "close"},
-            )
-            await large(scope, receive, send)
-            return
-        await self._app(scope, _replay(body, receive), send)
+            return ProblemResponse(408, f"the body did not arrive within {self._seconds:g} s", headers=close)
+        return None
 
-    async def _read(self, receive: Receive) -> bytes | None:
-        """The body; None when it is too large. Raises TimeoutError when it will not arrive."""
-        parts: list[bytes] = []
-        size, more = 0, True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise TimeoutError
-            part = message.get("body", b"")
-            size += len(part)
-            if size > self._bytes_max:
-                return None
-            parts.append(part)
-            more = message.get("more_body", False)
-        return b"".join(parts)
+    async def _read_part(self, receive: Receive, body: bytearray) -> bool:
+        """Add what came; false after the last. Raises TimeoutError when the caller is gone."""
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise TimeoutError
+        body += message.get("body", b"")
+        self._held += len(message.get("body", b""))
+        return bool(message.get("more_body", False))
 
 
 def _route(scope: Scope) -> str:

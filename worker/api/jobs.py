@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -17,6 +19,9 @@ from worker.jobs.states import Action, State
 from worker.jobs.view import job_view
 from worker.ports import JobFilter, Services
 
+#: `.torrent` files that are read at once: one that was made to hurt takes seconds and some hundred megabytes.
+READERS_MAX = 2
+
 log = logs.get(__name__)
 
 
@@ -25,10 +30,15 @@ class Jobs:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._readers = threading.BoundedSemaphore(READERS_MAX)
 
     def add(self, body: JobSpec) -> JSONResponse:
-        """Ask for a download. It is recorded when this answers; a known `key` answers 200 with its job, as it is now."""
-        request = requests.parse(dict(body))
+        """Ask for a download, by `uri` or with a `.torrent` file. It is recorded when this answers.
+
+        A known `key` answers 200 with its job, as it is now.
+        """
+        with self._readers if body.torrent else nullcontext():
+            request = requests.parse(dict(body))
         [answer] = pipeline.accept(self._services, [request])
         if isinstance(answer, Rejected):
             raise answer

@@ -15,7 +15,10 @@ class JobSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    uri: str = Field(description="http, https, ftp or magnet; the path of a torrent or metalink ends in .torrent, .metalink or .meta4")
+    uri: str | None = Field(
+        default=None, description="http, https, ftp or magnet; the path of a torrent or metalink ends in .torrent, .metalink or .meta4"
+    )
+    torrent: str | None = Field(default=None, description="a .torrent file in base64, in place of `uri`")
     user: str | int = Field(description="who asks; jobs take turns by user")
     key: str | int | None = Field(default=None, description="your own name for the request: asked for again, it is the same job")
     tier: str | None = None
@@ -71,6 +74,8 @@ class JobView(BaseModel):
     source: str
     kind: SourceKind
     name: str | None
+    infohash: str | None = Field(description="of a torrent whose .torrent file is known: of version 1, else of version 2")
+    files: int | None = Field(description="how many a torrent has, selected or not")
     tier: str
     priority: int
     engine: str | None

@@ -21,12 +21,16 @@ from worker.api.events import Viewers
 from worker.api.health import Health
 from worker.api.jobs import Jobs
 from worker.api.schemas import EngineList, JobList, JobView, QueueView, WhyView
+from worker.jobs.requests import TORRENT_TEXT_MAX
 from worker.ports import Services
 from worker.settings import Settings, SettingsError
 
 log = logs.get(__name__)
 
-BODY_BYTES_MAX = 64 * 1024
+#: A `.torrent` file in base64, and what goes with it.
+BODY_BYTES_MAX = TORRENT_TEXT_MAX + 64 * 1024
+#: Bodies that are read or dealt with at once, all together.
+BODIES_BYTES_MAX = 10 * BODY_BYTES_MAX
 BODY_TIMEOUT_S = 10.0
 #: Connections at once, event viewers among them; one more is answered 503.
 CONNECTIONS_MAX = 1_000
@@ -57,7 +61,7 @@ def create_app(services: Services, loops: Loops = dict) -> FastAPI:
         middleware=[
             Middleware(Watched, services.metrics.requests),
             Middleware(KeyRequired, keys) if keys else Middleware(LoopbackOnly),
-            Middleware(Bounded, BODY_BYTES_MAX, BODY_TIMEOUT_S),
+            Middleware(Bounded, BODY_BYTES_MAX, BODY_TIMEOUT_S, BODIES_BYTES_MAX),
         ],
     )
     app.state.viewers = Viewers(services.coordinator)
@@ -69,7 +73,7 @@ def create_app(services: Services, loops: Loops = dict) -> FastAPI:
 
 def create_probes(services: Services, loops: Loops) -> FastAPI:
     """`/health`, `/ready` and `/metrics` alone, which need no key: for a process that answers probes and scrapers only."""
-    edge = [Middleware(Watched, services.metrics.requests), Middleware(Bounded, BODY_BYTES_MAX, BODY_TIMEOUT_S)]
+    edge = [Middleware(Watched, services.metrics.requests), Middleware(Bounded, BODY_BYTES_MAX, BODY_TIMEOUT_S, BODIES_BYTES_MAX)]
     app = FastAPI(openapi_url=None, redirect_slashes=False, middleware=edge)
     app.state.viewers = Viewers(services.coordinator)
     problems.install(app)

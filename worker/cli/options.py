@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +15,10 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 Urls = Annotated[
-    list[str], typer.Argument(metavar="URL…", help="http, https, ftp, a magnet link, or the URL of a .torrent or metalink file.")
+    list[str],
+    typer.Argument(
+        metavar="URL…", help="http, https, ftp, a magnet link, the URL of a .torrent or metalink file, or a .torrent file of this machine."
+    ),
 ]
 Ids = Annotated[list[str], typer.Argument(metavar="ID…", help="Job ids; the first 6 characters do when they name one job.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="A job id; its first 6 characters do when they name one job.")]
@@ -33,11 +38,14 @@ Guard = Annotated[bool, typer.Option("--guard", help="Refuse private and local a
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Directory to put the file in.", file_okay=False)]
 
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
 def specs(urls: Sequence[str], out: Path | None, **fields: Any) -> list[dict[str, Any]]:
     """What `worker.jobs.requests.parse` takes, one for each different URL.
 
     Raises:
-        Rejected: an option that describes one file goes with several URLs.
+        Rejected: an option that describes one file goes with several URLs, or a `.torrent` file cannot be read.
     """
     from worker.jobs.errors import Rejected
 
@@ -48,7 +56,27 @@ def specs(urls: Sequence[str], out: Path | None, **fields: Any) -> list[dict[str
                 raise Rejected(field, "goes with one URL only", fix="call haul once for each URL")
     given = {name: value for name, value in fields.items() if value is not None}
     directory = {"out": str(out.expanduser().absolute())} if out is not None else {}
-    return [{"uri": url, **directory, **given} for url in different]
+    return [{**_source(url), **directory, **given} for url in different]
+
+
+def _source(url: str) -> dict[str, str]:
+    """The URL; or the content of the `.torrent` file that is named, which nobody but the owner's own command reads."""
+    if _SCHEME.match(url) or not url.lower().endswith(".torrent"):
+        return {"uri": url}
+    from worker.jobs.errors import Rejected
+    from worker.jobs.torrents import TORRENT_BYTES_MAX
+
+    try:
+        with Path(url).expanduser().open("rb") as file:
+            document = file.read(TORRENT_BYTES_MAX + 1)
+    except OSError as error:
+        fix = "check its path; the address of one on the web begins with https://"
+        raise Rejected("torrent", f"cannot read {url}: {error.strerror}", fix=fix) from None
+    if len(document) > TORRENT_BYTES_MAX:
+        raise Rejected("torrent", f"{url} is larger than {TORRENT_BYTES_MAX} bytes", fix="use the magnet link")
+    if not document:
+        raise Rejected("torrent", f"{url} is empty", fix="fetch it again")
+    return {"torrent": base64.b64encode(document).decode()}
 
 
 def check(request: Request, settings: Settings) -> None:
@@ -66,10 +94,12 @@ def check(request: Request, settings: Settings) -> None:
         egress.check(request.source, settings.allow_networks)
     if request.engine is None:
         return
+    from worker.cli.embedded import qbittorrent_of
     from worker.engines.registry import build_engines
     from worker.jobs.errors import Rejected
 
-    unstarted = Stack(0, EMBEDDED, ("aria2+http://:none@127.0.0.1:1/jsonrpc",), None, {})
+    names = ("aria2", "qbittorrent") if qbittorrent_of(settings) else ("aria2",)
+    unstarted = Stack(0, EMBEDDED, tuple(f"{name}+http://user:none@127.0.0.1:1?name={name}" for name in names), None, {})
     known = build_engines(settings.connected(unstarted).engine_addresses, directory=settings.data_dir, slots=settings.slots)
     if request.engine not in known:
         raise Rejected("engine", f"there is no engine {request.engine!r}", fix=f"one of: {', '.join(sorted(known))}")

@@ -84,6 +84,8 @@ def title(job: Job) -> str:
         return job.name
     if job.result:
         return job.result.path.rstrip("/").rpartition("/")[2]
+    if job.description:
+        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in job.description.name)
     shown = job.source.shown
     return shown.rstrip("/…?").rpartition("/")[2] or shown
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 import threading
@@ -24,6 +25,9 @@ REMEMBERED_MAX = 10_000
 #: First and longest wait between two questions whether a job is recorded.
 ASK_FIRST_S = 0.02
 ASK_MAX_S = 0.5
+
+#: Of a `.torrent` file that goes through the intake, which lies in Redis's memory; the API takes larger ones.
+TORRENT_BYTES_MAX = 1024 * 1024
 
 _JOB_ID = re.compile(r"[0-9a-f]{24}")
 
@@ -62,9 +66,10 @@ class Client:
 
     def enqueue(
         self,
-        uri: str,
+        uri: str | None = None,
         *,
         user: str | int,
+        torrent: bytes | None = None,
         key: str | int | None = None,
         tier: str | None = None,
         priority: int = 0,
@@ -81,6 +86,7 @@ class Client:
         Args:
             uri: http, https, ftp or magnet.
             user: who asks; jobs take turns by user.
+            torrent: in place of `uri`, the bytes of a `.torrent` file of at most 1 MiB; the HTTP API takes larger ones.
             key: the bot's own name for the request, such as `chat:message`. Asked for again it is the same job, never a
                 second download.
             confirm_s: wait so long to hear that it is recorded; the ticket stays `accepted` when the time is over. Without
@@ -94,6 +100,7 @@ class Client:
         """
         given = {
             "uri": uri,
+            "torrent": torrent,
             "user": user,
             "key": key,
             "tier": tier,
@@ -118,7 +125,7 @@ class Client:
         """Ask for many downloads in one round trip; all are checked before any is sent.
 
         Args:
-            specs: the arguments of `enqueue` by name, `uri` and `user` in each.
+            specs: the arguments of `enqueue` by name, `user` and one of `uri` and `torrent` in each.
 
         Raises:
             Rejected, Transient: as `enqueue`; a repeat is safe for those with a key.
@@ -227,9 +234,21 @@ def _checked_id(id: object) -> str:
 
 def _checked(spec: Mapping[str, Any]) -> tuple[dict[str, Any], Request]:
     """The intake message of a request, and the request as the stack will read it. Raises Rejected."""
-    request = requests.parse(spec)
     given = {name: value for name, value in spec.items() if value is not None}
+    if "torrent" in given:
+        given["torrent"] = _torrent_text(given["torrent"])
+    request = requests.parse(given)
     return {"kind": "request", "id": job_id(request.user, request.key), "spec": given}, request
+
+
+def _torrent_text(document: object) -> str:
+    if not isinstance(document, bytes):
+        raise Rejected("torrent", "must be bytes", fix="the content of a .torrent file")
+    if len(document) > TORRENT_BYTES_MAX:
+        raise Rejected(
+            "torrent", f"is larger than {TORRENT_BYTES_MAX} bytes", fix="send it to the HTTP API, POST /v1/jobs, or use the magnet link"
+        )
+    return base64.b64encode(document).decode()
 
 
 def _checked_all(specs: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from worker.limits import NUDGE_S, RECLAIM_S, RPC_TIMEOUT_S
 
-#: A longer message is refused at `offer`; a request of legal length (`jobs.requests`) has at most about 12 KiB.
-BODY_BYTES_MAX = 65_536
+#: A longer message is refused at `offer`; a request of legal length (`jobs.requests`) has at most about 12 KiB, and 1.4 MB more
+#: when it carries a `.torrent` file of the size that the client sends.
+BODY_BYTES_MAX = 1_500_000
 #: Items in one script or pipeline: more are sent in several, so that Redis serves others in between.
 BATCH = 1_000
 
