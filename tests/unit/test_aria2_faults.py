@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker.engines.aria2_faults import fault
-from worker.jobs.states import Cause
+from worker.engines.aria2.faults import fault
+from worker.jobs.states import Cause, Reason
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from worker.jobs.states import Cause
         ("2", "Timeout.", Cause.UNREACHABLE, True, False),
         ("8", "", Cause.INTERRUPTED, True, False),
         ("9", "No space left on device", Cause.DISK, True, False),
-        ("12", "InfoHash x is already registered.", Cause.ENGINE, True, True),
+        ("12", "InfoHash x is already registered.", Cause.ENGINE, True, False),
         ("16", "", Cause.DISK, False, True),
         ("23", "Too many redirects", Cause.HTTP, False, False),
         ("26", "", Cause.SOURCE, False, False),
@@ -67,3 +67,13 @@ def test_no_detail_repeats_what_aria2_said(code: str) -> None:
     detail = fault(code, said).detail
     assert detail
     assert not any(part in detail for part in ("http:", "user:", "password@", "token", "URI"))
+
+
+def test_a_torrent_that_is_there_for_another_job_is_waited_for() -> None:
+    assert fault("12", "").wait is Reason.DUPLICATE
+    assert all(fault(str(code), "").wait is None for code in range(33) if code not in (11, 12))
+
+
+@pytest.mark.parametrize("text", ["Bencode decoding failed", "Missing pieces in torrent metainfo."])
+def test_a_torrent_that_aria2_cannot_read_is_the_fault_of_its_source(text: str) -> None:
+    assert (fault("1", text).cause, fault("1", text).passing) == (Cause.SOURCE, False)

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from worker.jobs.errors import Failed, Transient
+from worker.jobs.errors import Failed, Rejected, Transient
 from worker.jobs.model import Progress, Source, SourceKind
-from worker.jobs.states import Cause, Phase
+from worker.jobs.states import Cause, Phase, Reason
+from worker.jobs.torrents import Torrent, TorrentFile, read_torrent
 from worker.ports import Fault, Features, FoundFile, Item, ItemStatus, Order, Poll
 
 CONTENT_BYTES = 1_000
+NAME_BYTES_MAX = 255
 
 
 def content_of(source: Source) -> bytes:
@@ -23,16 +25,37 @@ def content_of(source: Source) -> bytes:
     return hashlib.shake_256(source.uri.encode()).digest(CONTENT_BYTES)
 
 
+def content_of_file(torrent: Torrent, file: TorrentFile) -> bytes:
+    """What a file of a torrent holds unless the test says otherwise: its size in bytes of its own."""
+    return hashlib.shake_256(f"{torrent.v1 or torrent.v2}:{file.path}".encode()).digest(file.size)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: str
+    content: bytes
+
+    def have(self) -> int:
+        """Bytes of it on the disk."""
+        return os.stat(self.path).st_size if os.path.exists(self.path) else 0
+
+
 @dataclass(slots=True)
 class _Work:
-    """What the engine has of one order."""
+    """What the engine has of one order: its files, fetched one after the other."""
 
     order: Order
-    path: str
+    files: list[_File]
+    infohashes: frozenset[str]
     status: ItemStatus = ItemStatus.WAITING
-    done: int = 0
     fault: Fault | None = None
     seeding: bool = False
+
+    def done(self) -> int:
+        return sum(file.have() for file in self.files)
+
+    def total(self) -> int:
+        return sum(len(file.content) for file in self.files)
 
 
 class FakeEngine:
@@ -41,7 +64,7 @@ class FakeEngine:
     Safe for several threads, so a supervisor may poll it while the test drives it.
 
     Args:
-        fetch: the content of a source.
+        fetch: the content of a source that is no torrent, and `fetch_file` that of a torrent's file.
 
     Attributes:
         fetched: bytes taken from each URI; a continued download takes the rest only.
@@ -49,9 +72,17 @@ class FakeEngine:
         refusals: URI -> the fault `submit` answers.
     """
 
-    features = Features(kinds=frozenset(SourceKind), selects_files=True, seeds=True)
+    features = Features(kinds=frozenset(SourceKind), selects_files=True, seeds=True, bittorrent_v2=True)
 
-    def __init__(self, directory: str, *, name: str = "fake", slots: int = 32, fetch: Callable[[Source], bytes] = content_of) -> None:
+    def __init__(
+        self,
+        directory: str,
+        *,
+        name: str = "fake",
+        slots: int = 32,
+        fetch: Callable[[Source], bytes] = content_of,
+        fetch_file: Callable[[Torrent, TorrentFile], bytes] = content_of_file,
+    ) -> None:
         self.name = name
         self.slots = slots
         self.directory = directory
@@ -59,7 +90,7 @@ class FakeEngine:
         self.fetched: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
         self.refusals: dict[str, Fault] = {}
-        self._fetch = fetch
+        self._fetch, self._fetch_file = fetch, fetch_file
         self._work: dict[str, _Work] = {}
         self._lock = threading.RLock()
         self._silent = False
@@ -105,7 +136,7 @@ class FakeEngine:
             work = self._work.get(handle)
             if work is None or work.status is not ItemStatus.COMPLETE:
                 raise Failed(Cause.INCOMPLETE, f"engine {self.name} does not show {handle} complete")
-            return [FoundFile(work.path, os.stat(work.path).st_size)]
+            return [FoundFile(file.path, len(file.content)) for file in work.files]
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -124,7 +155,7 @@ class FakeEngine:
         """Fetch the rest of a transfer, whatever it waits for."""
         with self._lock:
             self._work[handle].status = ItemStatus.RUNNING
-            self.advance(len(self._content(self._work[handle])), handle)
+            self.advance(self._work[handle].total(), handle)
 
     def fail(self, handle: str, fault: Fault) -> None:
         """End a transfer with a fault."""
@@ -171,13 +202,33 @@ class FakeEngine:
             del self._work[other]
         work = self._work.get(handle)
         if work is None or work.status is ItemStatus.FAILED:
+            opened = self._opened(order)
+            if isinstance(opened, Fault):
+                return opened
             os.makedirs(order.directory, exist_ok=True)
-            path = os.path.join(order.directory, order.name or f"{order.transfer}.bin")
-            work = self._work[handle] = _Work(order, path, done=os.stat(path).st_size if os.path.exists(path) else 0)
+            self._work[handle] = opened
         elif work.status is ItemStatus.PAUSED:
             work.status = ItemStatus.WAITING
         self._fill()
         return None
+
+    def _opened(self, order: Order) -> _Work | Fault:
+        if order.source.kind is not SourceKind.TORRENT:
+            path = os.path.join(order.directory, order.name or f"{order.transfer}.bin")
+            return _Work(order, [_File(path, self._fetch(order.source))], frozenset())
+        if order.document is None:
+            return Fault(Cause.UNSUPPORTED, False, "the .torrent file was not given")
+        try:
+            torrent = read_torrent(order.document)
+        except Rejected as error:
+            return Fault(Cause.SOURCE, False, error.detail)
+        if not set(order.select) <= {file.number for file in torrent.files}:
+            return Fault(Cause.SOURCE, False, "the torrent has no file of a number that was selected")
+        infohashes = frozenset(filter(None, (torrent.v1, torrent.v2)))
+        if any(work.infohashes & infohashes for work in self._work.values()):
+            return Fault(Cause.ENGINE, True, "the torrent is there for another job", wait=Reason.DUPLICATE)
+        wanted = [file for file in torrent.files if not order.select or file.number in order.select]
+        return _Work(order, [_File(_path(order.directory, file), self._fetch_file(torrent, file)) for file in wanted], infohashes)
 
     def _fill(self) -> None:
         running = sum(work.status is ItemStatus.RUNNING for work in self._work.values())
@@ -186,23 +237,28 @@ class FakeEngine:
                 work.status, running = ItemStatus.RUNNING, running + 1
 
     def _write(self, work: _Work, size: int) -> None:
-        content = self._content(work)
-        piece = content[work.done : work.done + size]
-        with open(work.path, "ab") as file:
-            file.write(piece)
-        work.done += len(piece)
-        self.fetched[work.order.source.uri] += len(piece)
-        if work.done >= len(content):
+        for file in work.files:
+            have = file.have()
+            piece = file.content[have : have + size]
+            os.makedirs(os.path.dirname(file.path), exist_ok=True)
+            with open(file.path, "ab") as target:
+                target.write(piece)
+            size -= len(piece)
+            self.fetched[work.order.source.uri] += len(piece)
+        if work.done() >= work.total():
             work.status, work.seeding = ItemStatus.COMPLETE, bool(work.order.seed_ratio)
-
-    def _content(self, work: _Work) -> bytes:
-        return self._fetch(work.order.source)
 
     def _known(self, handles: Sequence[str]) -> list[_Work]:
         return [self._work[handle] for handle in handles if handle in self._work]
 
     def _item(self, handle: str, work: _Work) -> Item:
         running = work.status is ItemStatus.RUNNING
-        progress = Progress(work.done, len(self._content(work)), speed=1 if running else 0, connections=int(running))
+        progress = Progress(work.done(), work.total(), speed=1 if running else 0, connections=int(running))
         phase = Phase.TRANSFER if running else None
         return Item(handle, work.status, work.order.transfer, progress, phase, work.fault, work.seeding)
+
+
+def _path(directory: str, file: TorrentFile) -> str:
+    """Where the file of a torrent lies: under its own name if a disk can have it."""
+    fits = all(part.isprintable() and len(part.encode()) <= NAME_BYTES_MAX for part in file.path)
+    return os.path.join(directory, *(file.path if fits else (f"file {file.number}",)))

@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from worker.jobs.states import Cause
+from worker.jobs.retries import status_cause
+from worker.jobs.states import Cause, Reason
 from worker.ports import Fault
 
-#: HTTP statuses after which the same request may succeed later.
-PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 509, *range(520, 528)})
 _STATUS = re.compile(r"status=(\d{3})")
 
 _TOO_SLOW = Fault(Cause.INTERRUPTED, True, "the download was too slow")
-_ALREADY = Fault(Cause.ENGINE, True, "aria2 is downloading the same content for another job", elsewhere=True)
+#: aria2 has each torrent once; what it says of a second one is no failure, for the first ends.
+_ALREADY = Fault(Cause.ENGINE, True, "aria2 has the same torrent for another job", wait=Reason.DUPLICATE)
+#: Before 1.37 aria2 computes a wrong infohash for torrents of both versions, so no peer and no tracker knows it.
+MISREAD = Fault(Cause.UNSUPPORTED, False, "this aria2 cannot read torrents of both versions: install aria2 1.37", elsewhere=True)
 _BAD_TORRENT = Fault(Cause.SOURCE, False, "the torrent is broken")
 _CUT = Fault(Cause.INTERRUPTED, True, "the connection broke again and again")
 _UNKNOWN = Fault(Cause.ENGINE, True, "aria2 gave up without saying why", elsewhere=True)
@@ -66,6 +68,8 @@ _BY_TEXT: tuple[tuple[str, Fault], ...] = (
     ("Failed to send", _CUT),
     ("Timeout", Fault(Cause.UNREACHABLE, True, "the server did not answer in time")),
     ("HTTP header", Fault(Cause.HTTP, False, "the server's answer cannot be read")),
+    ("Bencode", _BAD_TORRENT),
+    ("torrent metainfo", _BAD_TORRENT),
     ("No URI to download", Fault(Cause.SOURCE, False, "aria2 cannot read this address")),
     ("unrecognized URI", Fault(Cause.UNSUPPORTED, False, "aria2 cannot fetch this kind of address")),
 )
@@ -83,9 +87,5 @@ def fault(code: str, text: str) -> Fault:
 
 
 def _http(status: int) -> Fault:
-    detail = f"the server answered with status {status}"
-    if status in (404, 410):
-        return Fault(Cause.NOT_FOUND, False, detail)
-    if status in (401, 403, 407, 451):
-        return Fault(Cause.FORBIDDEN, False, detail)
-    return Fault(Cause.HTTP, status in PASSING_STATUSES, detail)
+    cause, passing = status_cause(status)
+    return Fault(cause, passing, f"the server answered with status {status}")

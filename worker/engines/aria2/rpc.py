@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from worker.engines.deadline import Deadline
 from worker.jobs.errors import Transient
 
 if TYPE_CHECKING:
-    from worker.engines.aria2_client import Aria2Client
+    from worker.engines.aria2.client import Aria2Client
 
 UNAUTHORIZED = "Unauthorized"
 
@@ -23,18 +23,6 @@ class Refusal:
     """aria2's answer to one call it would not do; the code is always 1, only the text tells."""
 
     text: str
-
-
-class Deadline:
-    """The time one operation has for all its requests together."""
-
-    def __init__(self, timeout_s: float) -> None:
-        self._end = time.monotonic() + timeout_s
-
-    @property
-    def left_s(self) -> float:
-        """Seconds left, never negative."""
-        return max(0.0, self._end - time.monotonic())
 
 
 class Aria2Rpc:
@@ -54,7 +42,7 @@ class Aria2Rpc:
     @cached_property
     def _client(self) -> Aria2Client:
         # aria2p is slow to import, and a process that only opens doors never talks to an engine.
-        from worker.engines.aria2_client import Aria2Client
+        from worker.engines.aria2.client import Aria2Client
 
         return Aria2Client(self._service, self._url, self._secret, self._timeout_s)
 

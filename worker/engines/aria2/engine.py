@@ -8,13 +8,16 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from worker.engines.aria2_faults import fault
-from worker.engines.aria2_files import damaged, found_files, name_max, short_name
-from worker.engines.aria2_rows import CHAIN_KEYS, IN_THE_WAY, LINKS_MAX, POLL_KEYS, Row, chains, curable, items, leaves
-from worker.engines.aria2_rpc import Aria2Rpc, Call, Deadline, Refusal
+from worker.engines.aria2.faults import MISREAD, fault
+from worker.engines.aria2.files import damaged, found_files, name_max, saved_names, short_name
+from worker.engines.aria2.orders import CHECK, CHUNK_BYTES, LATER, NAMES, OUTSIDE, Options, Plan, chunks, plan
+from worker.engines.aria2.rows import CHAIN_KEYS, IN_THE_WAY, LINKS_MAX, POLL_KEYS, Row, chains, curable, items, leaves
+from worker.engines.aria2.rpc import Aria2Rpc, Call, Refusal
+from worker.engines.deadline import Deadline
+from worker.engines.volume import free_bytes, prepared
 from worker.jobs.errors import Failed, Transient
 from worker.jobs.model import SourceKind
 from worker.jobs.states import Cause
@@ -24,37 +27,23 @@ from worker.ports import Fault, Features, FoundFile, ItemStatus, Order, Poll
 PAGE_ROWS = 10_000
 #: Results aria2 keeps of ended downloads; ours are removed one by one, so only what others left can push them out.
 RESULTS_KEPT = 10_000
-#: Bounds of one request; aria2 takes 2 MB unless told otherwise, and drops the connection beyond.
-CHUNK_ORDERS, CHUNK_BYTES = 100, 1_000_000
+#: Bytes of a request aria2 takes unless told otherwise.
+REQUEST_BYTES_DEFAULT = 2 * 1024 * 1024
 #: Rounds of asking and removing: a download that is stopped takes a few milliseconds to become a result.
 REMOVE_ROUNDS, REMOVE_PAUSE_S = 20, 0.02
 
-#: Options of every download, beside the gid and the directory; nothing of a job reaches aria2 but through `_options`.
-#: A cut connection is continued within seconds and a dead link given up within a minute or two: retries belong to the job.
-OPTIONS: Mapping[str, str] = {
-    "continue": "true",
-    "always-resume": "false",
-    "max-resume-failure-tries": "0",
-    "auto-file-renaming": "false",
-    "allow-overwrite": "false",
-    "file-allocation": "falloc",
-    "max-tries": "3",
-    "retry-wait": "1",
-    "connect-timeout": "6",
-    "timeout": "20",
-    "max-file-not-found": "1",
-    "follow-torrent": "true",
-    "follow-metalink": "true",
-    "bt-save-metadata": "true",
-    "content-disposition-default-utf8": "true",  # what servers send; as Latin-1 a name is garbled, or the header is ignored
-}
-_SEED_NOT: Mapping[str, str] = {"seed-time": "0"}
-CHECK = "check-integrity"
 _ENDED = frozenset({"complete", "error", "removed"})
+
+
+#: aria2 makes every file of a torrent before it answers anything else: 10,000 take it some 10 s, in which it moves no byte.
+FILES_MAX = 5_000
 
 
 class Aria2Engine:
     """One aria2 as `worker.ports.Engine`.
+
+    It has to be started with `bt-detach-seed-only=true`, or what seeds takes slots, and with `rpc-max-request-size=32M`, or
+    large torrents are refused; neither can be changed while it runs.
 
     Args:
         url: of the RPC, without the secret.
@@ -62,7 +51,7 @@ class Aria2Engine:
         slots: downloads at once.
     """
 
-    features = Features(kinds=frozenset(SourceKind), selects_files=True, seeds=True)
+    features = Features(kinds=frozenset(SourceKind), selects_files=True, seeds=True, files_max=FILES_MAX)
 
     def __init__(self, name: str, url: str, secret: str, directory: str, slots: int, rpc_timeout_s: float = 10.0) -> None:
         self.name = name
@@ -81,9 +70,19 @@ class Aria2Engine:
         """See `Engine.submit`."""
         deadline = self._deadline()
         answers: dict[str, Fault | None] = {}
-        for chunk in _chunks(orders):
+        plans: dict[str, Plan] = {}
+        for order in orders:
+            gid = self.handle(order.transfer, order.attempt)
+            # A torrent of 100,000 files takes a second to read: what is too much for one call waits for the next.
+            in_time = not plans or deadline.left_s > self.rpc_timeout_s / 2
+            planned = plan(order, gid) if in_time else LATER
+            if isinstance(planned, Plan):
+                plans[gid] = planned
+            else:
+                answers[gid] = planned
+        for chunk in chunks(list(plans.values())):
             answers.update(self._submit(chunk, deadline))
-        return [answers[self._gid(order)] for order in orders]
+        return [answers[self.handle(order.transfer, order.attempt)] for order in orders]
 
     def poll(self) -> Poll:
         """See `Engine.poll`."""
@@ -94,7 +93,7 @@ class Aria2Engine:
             self._rpc.multicall([("aria2.changeGlobalOption", [limits])], deadline)
             self._session = session["sessionId"]
         found = items(rows, self.directory, self.name)
-        return Poll(session["sessionId"], found, _free_bytes(self.directory), int(stat["downloadSpeed"]))
+        return Poll(session["sessionId"], found, free_bytes(self.directory), int(stat["downloadSpeed"]))
 
     def pause(self, handles: Sequence[str]) -> None:
         """See `Engine.pause`."""
@@ -119,77 +118,95 @@ class Aria2Engine:
 
     # ---- submitting ----
 
-    def _submit(self, orders: Sequence[Order], deadline: Deadline) -> dict[str, Fault | None]:
-        answers: dict[str, Fault | None] = {self._gid(order): _prepared(order) for order in orders}
-        wanted = [order for order in orders if answers[self._gid(order)] is None]
+    def _submit(self, plans: Sequence[Plan], deadline: Deadline) -> dict[str, Fault | None]:
+        answers: dict[str, Fault | None] = {planned.gid: prepared(planned.order.directory) for planned in plans}
+        answers.update(self._oversized(plans, deadline))
+        wanted = [planned for planned in plans if answers[planned.gid] is None]
         # Only what may be there needs a look: an earlier attempt, or files that have to be healed before aria2 sees them.
-        if any(order.attempt > 1 or damaged(order.directory) for order in wanted):
+        if any(planned.order.attempt > 1 or _damaged(planned) for planned in wanted):
             busy = self._clear(wanted, deadline)
             answers.update(busy)
-            wanted = [order for order in wanted if self._gid(order) not in busy]
-        answers.update(self._add([(order, {}) for order in wanted], deadline))
-        refused = [order for order in wanted if answers[self._gid(order)] is not None]
+            wanted = [planned for planned in wanted if planned.gid not in busy]
+        answers.update(self._add([(planned, {}) for planned in wanted], deadline))
+        refused = [planned for planned in wanted if answers[planned.gid] is not None]
         if refused:
             answers.update(self._settle(refused, answers, deadline))
+        answers.update(self._misread(wanted, deadline))
         return answers
 
-    def _add(self, orders: Sequence[tuple[Order, dict[str, str]]], deadline: Deadline) -> dict[str, Fault | None]:
-        """Add each order, with options that go before its own; what aria2 said to each."""
-        if not orders:
+    def _misread(self, plans: Sequence[Plan], deadline: Deadline) -> dict[str, Fault | None]:
+        """A fault for each that aria2 took for another torrent; those are removed."""
+        both = {planned.gid: planned.torrent.v1 for planned in plans if planned.torrent is not None and planned.torrent.v2}
+        rows = self._rpc.multicall([("aria2.tellStatus", [gid, ["infoHash"]]) for gid in both], deadline) if both else []
+        shown = {gid: row["infoHash"] for gid, row in zip(both, rows, strict=True) if not isinstance(row, Refusal)}
+        misread = [gid for gid, infohash in shown.items() if infohash != both[gid]]
+        self._remove(misread, deadline)
+        return dict.fromkeys(misread, MISREAD)
+
+    def _oversized(self, plans: Sequence[Plan], deadline: Deadline) -> dict[str, Fault | None]:
+        """A fault for each that aria2 would answer by dropping the connection."""
+        if sum(planned.size for planned in plans) <= CHUNK_BYTES:
             return {}
-        calls = [("aria2.addUri", [[order.source.uri], {**self._options(order), **extra}]) for order, extra in orders]
-        results = self._rpc.multicall(calls, deadline)
+        (options,) = self._rpc.multicall([("aria2.getGlobalOption", [])], deadline)
+        limit = REQUEST_BYTES_DEFAULT if isinstance(options, Refusal) else int(options.get("rpc-max-request-size", REQUEST_BYTES_DEFAULT))
+        detail = f"aria2 takes requests of {limit} bytes at most: start it with rpc-max-request-size=32M"
+        return {planned.gid: Fault(Cause.ENGINE, False, detail, elsewhere=True) for planned in plans if planned.size > limit}
+
+    def _add(self, plans: Sequence[tuple[Plan, Options]], deadline: Deadline) -> dict[str, Fault | None]:
+        """Add each, with options that go before its own; what aria2 said to each."""
+        if not plans:
+            return {}
+        results = self._rpc.multicall([planned.call(extra) for planned, extra in plans], deadline)
         return {
-            self._gid(order): fault("1", result.text) if isinstance(result, Refusal) else None
-            for (order, _), result in zip(orders, results, strict=True)
+            planned.gid: fault("1", result.text) if isinstance(result, Refusal) else None
+            for (planned, _), result in zip(plans, results, strict=True)
         }
 
-    def _options(self, order: Order) -> dict[str, str]:
-        options = {**OPTIONS, "gid": self._gid(order), "dir": order.directory}
-        options |= {"seed-ratio": f"{order.seed_ratio:g}"} if order.seed_ratio else _SEED_NOT
-        if order.name:
-            options["out"] = short_name(order.name, name_max(order.directory))
-        if order.select:
-            options["select-file"] = _ranges(order.select)
-        return options
-
-    def _clear(self, orders: Sequence[Order], deadline: Deadline) -> dict[str, Fault | None]:
-        """Make the orders' directories fit to be used; a fault for each that is not yet."""
+    def _clear(self, plans: Sequence[Plan], deadline: Deadline) -> dict[str, Fault | None]:
+        """Make the directories fit to be used; a fault for each that is not yet."""
         known = self._chains(deadline)
-        directories = {order.directory: self._gid(order) for order in orders}
+        directories = {planned.order.directory: planned.gid for planned in plans}
         earlier = {root: chain[0]["dir"] for root, chain in known.items() if directories.get(chain[0]["dir"], root) != root}
         gone = self._remove(list(earlier), deadline) if earlier else []
         busy = {directories[path] for root, path in earlier.items() if root not in gone}
-        for order in orders:
-            if self._gid(order) not in known and self._gid(order) not in busy:
-                for path in damaged(order.directory):
+        for planned in plans:
+            if planned.gid not in known and planned.gid not in busy:
+                for path in _damaged(planned):
                     os.unlink(path)
         return {gid: Fault(Cause.ENGINE, True, "an earlier attempt is still being removed") for gid in busy}
 
-    def _settle(self, orders: Sequence[Order], answers: dict[str, Fault | None], deadline: Deadline) -> dict[str, Fault | None]:
+    def _settle(self, plans: Sequence[Plan], answers: dict[str, Fault | None], deadline: Deadline) -> dict[str, Fault | None]:
         """Decide about orders that aria2 refused: its text is the same for "known" and for "malformed", so it is asked.
 
         What is there is adopted, and unpaused; what failed there is added again.
         """
-        known = self._chains_of([self._gid(order) for order in orders], deadline)
-        again: list[tuple[Order, dict[str, str]]] = []
+        known = self._chains_of([planned.gid for planned in plans], deadline)
+        again: list[tuple[Plan, Options]] = []
         settled: dict[str, Fault | None] = {}
-        for order in orders:
-            gid = self._gid(order)
+        for planned in plans:
+            gid = planned.gid
             if gid not in known:
                 settled[gid] = answers[gid]
             elif not _dead(known[gid]):
-                settled[gid] = None
-            elif isinstance(cure := self._cure(order, known[gid], deadline), Fault):
+                settled[gid] = self._outside(planned, known[gid], deadline)
+            elif isinstance(cure := self._cure(planned, known[gid], deadline), Fault):
                 settled[gid] = cure
             else:
-                again.append((order, cure))
+                again.append((planned, cure))
         self._act("aria2.unpause", ("paused",), [known[gid] for gid, answer in settled.items() if answer is None], deadline)
         # What is hopeless is removed too, or the next start of aria2 would run it again from its session.
-        self._remove([gid for gid in known if _dead(known[gid])], deadline)
+        self._remove([gid for gid in known if _dead(known[gid]) or settled.get(gid) is not None], deadline)
         return {**settled, **self._add(again, deadline)}
 
-    def _cure(self, order: Order, chain: Sequence[Row], deadline: Deadline) -> dict[str, str] | Fault:
+    def _outside(self, planned: Plan, chain: Sequence[Row], deadline: Deadline) -> Fault | None:
+        """The fault of a magnet link whose torrent has come and has not the files that were selected."""
+        payload = next((row for row in chain if row.get("following") and row["status"] == "paused"), None)
+        if payload is None or not planned.order.select or planned.order.source.kind is not SourceKind.MAGNET:
+            return None
+        (files,) = self._rpc.multicall([("aria2.getFiles", [payload["gid"]])], deadline)
+        return OUTSIDE if not isinstance(files, Refusal) and max(planned.order.select) > len(files) else None
+
+    def _cure(self, planned: Plan, chain: Sequence[Row], deadline: Deadline) -> Options | Fault:
         """The options with which a download that failed because of its file succeeds, or its fault when there are none."""
         row = next((row for row in leaves(chain) if curable(row)), None)
         if row is None:
@@ -198,15 +215,15 @@ class Aria2Engine:
         files, options = self._rpc.multicall([("aria2.getFiles", [row["gid"]]), ("aria2.getOption", [row["gid"]])], deadline)
         if isinstance(files, Refusal) or isinstance(options, Refusal) or not files:
             return final
+        if planned.has_pieces or row.get("following"):
+            return _cure_of_pieces(planned, row, options) or final
         in_the_way = row["errorCode"] == IN_THE_WAY
-        if row.get("following"):  # a payload that is on the disk already: its pieces are checked instead
-            return {CHECK: "true"} if in_the_way and options.get(CHECK) != "true" else final
         path = files[0]["path"]
         name = os.path.basename(path)
-        fits = short_name(name, name_max(order.directory))
+        fits = short_name(name, name_max(planned.order.directory))
         if fits != name:
             return {"out": fits}
-        if in_the_way and os.path.dirname(path) == order.directory and os.path.isfile(path):
+        if in_the_way and os.path.dirname(path) == planned.order.directory and os.path.isfile(path):
             os.unlink(path)  # of unknown length when it was cut, so it has no control file and cannot be continued
             return {}
         return final
@@ -272,9 +289,6 @@ class Aria2Engine:
                 time.sleep(REMOVE_PAUSE_S)
         return [handle for handle in handles if handle not in self._chains_of(handles, deadline)]
 
-    def _gid(self, order: Order) -> str:
-        return self.handle(order.transfer, order.attempt)
-
     def _deadline(self) -> Deadline:
         return Deadline(self.rpc_timeout_s)
 
@@ -286,43 +300,13 @@ def _dead(chain: Sequence[Row]) -> bool:
     return not live and (not rows or any(row["status"] in ("error", "removed") for row in rows))
 
 
-def _prepared(order: Order) -> Fault | None:
-    """Make the order's directory, for aria2 may run where it cannot."""
-    try:
-        os.makedirs(order.directory, exist_ok=True)
-    except OSError as error:
-        return Fault(Cause.DISK, False, f"the work directory cannot be made: {error.strerror}", elsewhere=True)
-    return None
+def _damaged(planned: Plan) -> list[str]:
+    return damaged(planned.order.directory, has_pieces=planned.has_pieces)
 
 
-def _chunks(orders: Sequence[Order]) -> Iterator[list[Order]]:
-    chunk: list[Order] = []
-    size = 0
-    for order in orders:
-        need = len(order.source.uri) + 8 * len(order.select) + 1_000
-        if chunk and (len(chunk) == CHUNK_ORDERS or size + need > CHUNK_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(order)
-        size += need
-    if chunk:
-        yield chunk
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """`1-3,7` for 1, 2, 3, 7: a selection of 100,000 files in a line that fits the request."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
-
-
-def _free_bytes(directory: str) -> int | None:
-    try:
-        volume = os.statvfs(directory)
-    except OSError:
-        return None
-    return volume.f_bavail * volume.f_frsize
+def _cure_of_pieces(planned: Plan, row: Row, options: Mapping[str, str]) -> Options:
+    """What lies there is checked piece by piece; names that do not fit are known once a magnet link's torrent was saved."""
+    if row["errorCode"] == IN_THE_WAY and options.get(CHECK) != "true":
+        return {CHECK: "true"}
+    names = [] if options.get(NAMES) else saved_names(planned.order.directory)
+    return {NAMES: names, CHECK: "true"} if names else {}

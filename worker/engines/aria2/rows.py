@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from worker.engines.aria2_faults import fault
+from worker.engines.aria2.faults import MISREAD, fault
 from worker.jobs.directories import WORK
 from worker.jobs.model import Progress
 from worker.jobs.states import Phase
@@ -21,7 +21,7 @@ Row = dict[str, Any]
 POLL_KEYS: Sequence[str] = [
     *("gid", "status", "dir", "totalLength", "completedLength", "downloadSpeed", "uploadLength", "connections"),
     *("errorCode", "errorMessage", "followedBy", "following", "belongsTo", "bittorrent", "seeder"),
-    *("verifiedLength", "verifyIntegrityPending"),
+    *("verifiedLength", "verifyIntegrityPending", "infoHash"),
 ]
 #: What is needed to act on a chain.
 CHAIN_KEYS: Sequence[str] = ["gid", "status", "dir", "errorCode", "errorMessage", "followedBy", "following", "belongsTo"]
@@ -82,6 +82,8 @@ def _transfer(path: str, prefix: str, suffix: str) -> str | None:
 
 def _item(root: str, chain: list[Row], transfer: str | None) -> Item | None:
     rows = leaves(chain)
+    if len(chain) > 1 and _misread(chain):
+        return Item(root, ItemStatus.FAILED, transfer, _progress(rows), fault=MISREAD)
     status = _status(rows)
     failed = next((row for row in rows if row["status"] == "error"), None) if status is ItemStatus.FAILED else None
     if status is None or (failed and curable(failed)):
@@ -132,6 +134,12 @@ def _phase(rows: list[Row]) -> Phase:
     if any("verifiedLength" in row or row.get("verifyIntegrityPending") == "true" for row in active):
         return Phase.CHECKING
     return Phase.TRANSFER
+
+
+def _misread(chain: list[Row]) -> bool:
+    """True when aria2 took the torrent of a magnet link for another one, see `MISREAD`."""
+    hashes = {row["gid"]: row.get("infoHash") for row in chain}
+    return any(hashes.get(row.get("following"), row.get("infoHash")) not in (None, row.get("infoHash")) for row in chain)
 
 
 def _progress(rows: list[Row]) -> Progress:

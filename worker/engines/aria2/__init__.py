@@ -1,0 +1,1 @@
+"""aria2 as an engine, through JSON-RPC."""
