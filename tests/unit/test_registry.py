@@ -22,6 +22,24 @@ def test_an_address_alone_takes_the_defaults() -> None:
     assert (engine.name, engine.directory, engine.slots) == ("aria2", "/downloads", 7)
 
 
+def test_an_address_of_qbittorrent_takes_its_defaults_and_its_user() -> None:
+    (engine,) = build(f"qbittorrent+http://a%40b:{SECRET}@host").values()
+    session = engine._session  # type: ignore[attr-defined]
+    assert (engine.name, engine.directory, engine.slots) == ("qbittorrent", "/downloads", 7)
+    assert (session.url, session._user, session._secret) == ("http://host:8080", "a@b", SECRET)
+
+
+def test_an_address_of_qbittorrent_keeps_its_scheme_port_and_path() -> None:
+    (engine,) = build(f"qbittorrent+https://u:{SECRET}@[::1]:443/qb/?name=far").values()
+    assert engine._session.url == "https://[::1]:443/qb"  # type: ignore[attr-defined]
+
+
+def test_engines_of_both_kinds_are_named_and_numbered_apart() -> None:
+    assert list(build("aria2+http://a", "qbittorrent+http://b", "aria2+http://c", "qbittorrent+http://d")) == [
+        *("aria2", "qbittorrent", "aria2-2", "qbittorrent-2")
+    ]
+
+
 def test_the_options_of_an_address_go_before_the_defaults() -> None:
     engines = build(f"aria2+http://:{SECRET}@host:6800/jsonrpc?name=fast&slots=3&dir=/mnt/fast")
     assert {name: (engine.directory, engine.slots) for name, engine in engines.items()} == {"fast": ("/mnt/fast", 3)}
@@ -42,7 +60,7 @@ def test_the_secret_is_taken_out_of_the_url_and_unquoted() -> None:
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        (f"qbittorrent+http://admin:{SECRET}@host:8080", "no qBittorrent engine yet"),
+        (f"qbittorrent+http://admin:{SECRET}@:8080", "write qbittorrent+http://user:password@host:8080"),
         (f"deluge+http://:{SECRET}@host", "scheme is unknown"),
         (f"http://:{SECRET}@host:6800/jsonrpc", "scheme is unknown"),
         (SECRET, "scheme is unknown"),

@@ -1,6 +1,6 @@
 """Addresses of engines, as they stand in HAUL_ENGINES, to engines.
 
-A new engine is a module of its own and a line in `FACTORIES`.
+A new engine is a module of its own and an entry of `PROGRAMS`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from worker.engines.aria2 import Aria2Engine
+from worker.engines.aria2.engine import Aria2Engine
+from worker.engines.qbittorrent.engine import QbittorrentEngine
 from worker.limits import RPC_TIMEOUT_S
 from worker.ports import Engine
 from worker.settings import SettingsError
@@ -19,8 +20,6 @@ VARIABLE = "HAUL_ENGINES"
 OPTIONS = frozenset({"name", "slots", "dir"})
 SLOTS_MAX = 10_000
 NAME_CHARACTERS_MAX = 64
-#: Schemes of engines that are known and that this version cannot drive.
-PLANNED: Mapping[str, str] = {"qbittorrent+http": "qBittorrent", "qbittorrent+https": "qBittorrent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +43,40 @@ def _aria2(address: Address) -> Engine:
     return Aria2Engine(address.name, address.url, address.secret, address.directory, address.slots, RPC_TIMEOUT_S)
 
 
-#: Scheme -> (the default name, how to build the engine).
-FACTORIES: Mapping[str, tuple[str, Callable[[Address], Engine]]] = {
-    "aria2+http": ("aria2", _aria2),
-    "aria2+https": ("aria2", _aria2),
+def _qbittorrent(address: Address) -> Engine:
+    return QbittorrentEngine(address.name, address.url, address.user, address.secret, address.directory, address.slots, RPC_TIMEOUT_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What an address of a program needs to be complete.
+
+    Attributes:
+        port, path: where it listens unless it is told otherwise.
+        example: an address, for messages.
+    """
+
+    port: int
+    path: str
+    example: str
+    build: Callable[[Address], Engine]
+
+
+#: By what their addresses begin with, which is the name of an engine without one, too.
+PROGRAMS: Mapping[str, Program] = {
+    "aria2": Program(6800, "/jsonrpc", "aria2+http://:secret@host:6800/jsonrpc", _aria2),
+    "qbittorrent": Program(8080, "", "qbittorrent+http://user:password@host:8080", _qbittorrent),
 }
+#: Scheme -> program.
+SCHEMES: Mapping[str, str] = {f"{name}+{transport}": name for name in PROGRAMS for transport in ("http", "https")}
 
 
 def build_engines(addresses: Sequence[str], *, directory: Path, slots: int) -> dict[str, Engine]:
     """The engines by name, in the order of their addresses; nothing is connected yet.
 
     Args:
-        addresses: `aria2+http://:secret@host:6800/jsonrpc?name=&slots=&dir=`. Without a name the first aria2 is `aria2`,
-            the next `aria2-2`, and so on.
+        addresses: `aria2+http://:secret@host:6800/jsonrpc` or `qbittorrent+http://user:password@host:8080`, each with
+            `?name=&slots=&dir=` or less. Without a name the first aria2 is `aria2`, the next `aria2-2`, and so on.
         directory: the volume of engines without `dir`.
         slots: of engines without `slots`.
 
@@ -66,15 +86,13 @@ def build_engines(addresses: Sequence[str], *, directory: Path, slots: int) -> d
     engines: dict[str, Engine] = {}
     for place, text in enumerate(addresses, 1):
         scheme = text.partition("://")[0].lower()
-        if scheme in PLANNED:
-            raise _wrong(place, f"this version has no {PLANNED[scheme]} engine yet", "use an address that begins with aria2+http://")
-        if scheme not in FACTORIES or "://" not in text:
-            raise _wrong(place, "the scheme is unknown", f"begin with one of {', '.join(f'{known}://' for known in FACTORIES)}")
-        default, build = FACTORIES[scheme]
-        address = _parsed(place, text, _free_name(default, engines), directory, slots)
+        if scheme not in SCHEMES or "://" not in text:
+            raise _wrong(place, "the scheme is unknown", f"begin with one of {', '.join(f'{known}://' for known in SCHEMES)}")
+        name = SCHEMES[scheme]
+        address = _parsed(place, text, PROGRAMS[name], _free_name(name, engines), directory, slots)
         if address.name in engines:
             raise _wrong(place, f"the name {address.name} is taken", "give each engine a name of its own with ?name=")
-        engines[address.name] = build(address)
+        engines[address.name] = PROGRAMS[name].build(address)
     return engines
 
 
@@ -83,21 +101,21 @@ def _free_name(default: str, taken: dict[str, Engine]) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _parsed(place: int, text: str, name: str, directory: Path, slots: int) -> Address:
+def _parsed(place: int, text: str, program: Program, name: str, directory: Path, slots: int) -> Address:
     # Errors of the standard library quote what they could not read, and that may hold the secret.
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
-        raise _wrong(place, "is not a valid address", "write aria2+http://:secret@host:6800/jsonrpc") from None
+        raise _wrong(place, "is not a valid address", f"write {program.example}") from None
     if not host:
-        raise _wrong(place, "has no host", "write aria2+http://:secret@host:6800/jsonrpc")
+        raise _wrong(place, "has no host", f"write {program.example}")
     options = dict(pairs)
     if unknown := sorted(set(options) - OPTIONS):
         raise _wrong(place, f"there is no option {unknown[0]}", f"known options: {', '.join(sorted(OPTIONS))}")
     shown = f"[{host}]" if ":" in host else host
-    url = f"{parts.scheme.rpartition('+')[2]}://{shown}:{port or 6800}{parts.path or '/jsonrpc'}"
+    url = f"{parts.scheme.rpartition('+')[2]}://{shown}:{port or program.port}{parts.path.rstrip('/') or program.path}"
     return Address(
         name=_name(place, options.get("name") or name),
         url=url,

@@ -1,0 +1,1 @@
+"""qBittorrent as an engine, through its web API."""
