@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.delivery.names import NAME_BYTES_MAX, numbered, safe_name
+from worker.delivery.names import NAME_BYTES_MAX, numbered, safe_name, safe_paths
 
 
 @pytest.mark.parametrize(
@@ -51,3 +53,19 @@ def test_a_numbered_name_is_a_name(text: str, number: int) -> None:
     name = numbered(safe_name(text), number)
     assert f"({number})" in name
     assert len(name.encode()) <= NAME_BYTES_MAX
+
+
+def test_paths_of_a_torrent_keep_their_tree_and_each_part_is_safe() -> None:
+    paths = [PurePath(path) for path in ("disc 1/a\x01.flac", "disc 1/b.flac", "x" * 300 + ".nfo")]
+    assert [str(path) for path in safe_paths(paths)] == [
+        "disc 1/a_.flac",
+        "disc 1/b.flac",
+        "x" * 251 + ".nfo",
+    ]
+
+
+def test_parts_that_become_the_same_are_told_apart_and_the_answer_is_the_same_every_time() -> None:
+    outside = [PurePath(path) for path in ("a\x01/one", "a\x02/one", "a_", "a\x01/two", "b\x01.txt", "b\x02.txt")]
+    safe = safe_paths(outside)
+    assert [str(path) for path in safe] == ["a_/one", "a_ (1)/one", "a_ (2)", "a_/two", "b_.txt", "b_ (1).txt"]
+    assert safe == safe_paths(outside)

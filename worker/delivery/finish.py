@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from worker import logs
 from worker.delivery import place, verify
-from worker.delivery.names import safe_name
+from worker.delivery.names import safe_name, safe_paths
 from worker.jobs.directories import delete_work_directory
 from worker.jobs.errors import Failed, Transient
 from worker.jobs.events import EventType
@@ -194,7 +194,8 @@ def _pieces(parcel: Parcel) -> list[place.Piece]:
     if len(parcel.files) == 1:
         return [place.Piece(Path(parcel.files[0].path), target, parcel.result.size)]
     root = _root(parcel.files, Path(transfer.directory))
-    return [place.Piece(Path(file.path), target / Path(file.path).relative_to(root), file.size) for file in parcel.files]
+    inside = safe_paths([Path(file.path).relative_to(root) for file in parcel.files])
+    return [place.Piece(Path(file.path), target / path, file.size) for file, path in zip(parcel.files, inside, strict=True)]
 
 
 def _claim_beat(services: Services, job: Job, holder: str) -> Callable[[], None]:
@@ -243,11 +244,11 @@ def _faulty(services: Services, job: Job, error: Exception) -> Change:
 
 
 def _tidy(services: Services, old: Job, job: Job) -> None:
-    """Delete the work directory of what is done, and of bytes that are wrong, which no retry can go on from."""
+    """Delete the work directory of what is done and does not seed, and of bytes that are wrong, which no retry can go on from."""
     services.metrics.ended.labels(job.state, job.cause or "").inc()
     if old.transfer is None:
         return
     if job.state is State.DONE and job.result is not None:
         services.metrics.bytes.labels(old.transfer.engine).inc(job.result.size)
-    if job.state is State.DONE or job.cause is Cause.CHECKSUM:
+    if (job.state is State.DONE and not job.seeding) or job.cause is Cause.CHECKSUM:
         delete_work_directory(old.transfer.directory)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
+from collections.abc import Sequence
+from pathlib import PurePath, PurePosixPath
 
 NAME_BYTES_MAX = 255
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
@@ -23,6 +24,28 @@ def safe_name(name: str, bytes_max: int = NAME_BYTES_MAX) -> str:
     suffix = suffix if len(suffix.encode()) <= 20 else ""
     stem = clean[: len(clean) - len(suffix)] if suffix else clean
     return _cut(stem, bytes_max - len(suffix.encode())) + suffix
+
+
+def safe_paths(paths: Sequence[PurePath]) -> list[PurePosixPath]:
+    """Relative paths with each part made safe, in the same order; entries of one directory that become the same get numbers.
+
+    The same paths give the same answer, so that what a crash interrupted goes on where it began.
+    """
+    safe: dict[PurePath, PurePosixPath] = {PurePath(): PurePosixPath()}
+    taken: set[PurePosixPath] = set()
+    for path in paths:
+        for place in [*reversed(path.parents), path]:
+            if place not in safe:
+                safe[place] = _untaken(safe[place.parent], safe_name(place.name), taken)
+                taken.add(safe[place])
+    return [safe[path] for path in paths]
+
+
+def _untaken(parent: PurePosixPath, name: str, taken: set[PurePosixPath]) -> PurePosixPath:
+    number = 0
+    while (chosen := parent / numbered(name, number)) in taken:
+        number += 1
+    return chosen
 
 
 def numbered(name: str, number: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from worker import logs
@@ -15,6 +15,9 @@ from worker.ports import Change, Engine, Item, Lease, Order, Services
 from worker.supervision import settle
 
 log = logs.get(__name__)
+
+#: Torrents whose files are read into memory and handed over at once; each is 10 MB at most.
+DOCUMENTS_MAX = 8
 
 
 @dataclass(slots=True)
@@ -40,8 +43,25 @@ def sort(jobs: Sequence[Job]) -> Sorted:
     return todo
 
 
-def order_of(job: Job) -> Order:
-    """What the engine is asked to do for a job."""
+def orders(services: Services, jobs: Sequence[Job]) -> list[Order]:
+    """What the engine is asked to do for each job, with their `.torrent` files; of these at most `DOCUMENTS_MAX` jobs' worth."""
+    documents = services.store.torrents({job.description.document for job in jobs if job.description})
+    seed_time_s = services.settings.seed_hours * 3600
+    return [_order(job, documents, seed_time_s) for job in jobs]
+
+
+def at_once(jobs: Iterable[Job]) -> list[Job]:
+    """The first of these, without those whose `.torrent` files would be too many in one call."""
+    chosen: list[Job] = []
+    room = DOCUMENTS_MAX
+    for job in jobs:
+        room -= job.description is not None
+        if job.description is None or room >= 0:
+            chosen.append(job)
+    return chosen
+
+
+def _order(job: Job, documents: Mapping[str, bytes], seed_time_s: float) -> Order:
     transfer = job.transfer
     assert transfer is not None, f"job {job.id} has no transfer"
     return Order(
@@ -52,25 +72,37 @@ def order_of(job: Job) -> Order:
         select=job.select,
         seed_ratio=job.seed_ratio,
         category=job.category,
+        document=documents.get(job.description.document) if job.description else None,
+        seed_time_s=seed_time_s,
     )
 
 
 def submit(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job]) -> list[Job]:
-    """Hand jobs over and record what became of each; returns the records that were written.
+    """Hand jobs over and record what became of each; returns the records that were written. Those that are too many wait.
 
     No call is begun that could end after a job's `submit_until`; a window that is over is opened anew only after the
     longest call of its time has ended. Whatever crashes in between, the same attempt has the same name at the engine.
     """
-    ready = _in_window(services, engine, lease, jobs)
+    ready = at_once(_in_window(services, engine, lease, jobs))
     if not ready:
         return []
     services.failpoints.hit("start.intent")
-    faults = engine.submit([order_of(job) for job in ready])
+    faults = engine.submit(orders(services, ready))
     services.failpoints.hit("start.submitted")
     at, now = services.clock.time(), services.store.now()
     news = [_taken(job, at) if fault is None else settle.failed(job, fault, at, now) for job, fault in zip(ready, faults, strict=True)]
     applied = services.store.apply([Change(job, new) for job, new in zip(ready, news, strict=True) if new is not None], lease)
     return [a.job for a in applied if a.won and a.job is not None]
+
+
+def hand_back(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job]) -> list[Job]:
+    """Let what stands still and should run go on; returns the records of those the engine now refuses, as they were written."""
+    chosen = at_once(jobs)
+    faults = engine.submit(orders(services, chosen))
+    at, now = services.clock.time(), services.store.now()
+    refused = [(job, fault) for job, fault in zip(chosen, faults, strict=True) if fault is not None]
+    changes = [Change(job, new) for job, fault in refused if (new := settle.failed(job, fault, at, now)) is not None]
+    return [a.job for a in services.store.apply(changes, lease) if a.won and a.job is not None] if changes else []
 
 
 def shelve(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job], items: Mapping[str, Item]) -> list[Job]:
@@ -153,4 +185,6 @@ def _reopened(services: Services, lease: Lease, jobs: Sequence[Job], now: float)
 
 def _taken(job: Job, at: float) -> Job:
     engine = job.transfer.engine if job.transfer else None
-    return job.moved(State.DOWNLOADING, at, f"{engine} has it", event=EventType.STARTED, data={"engine": engine, "attempt": job.attempt})
+    return job.moved(
+        State.DOWNLOADING, at, f"{engine} has it", event=EventType.STARTED, data={"engine": engine, "attempt": job.attempt}, message=None
+    )

@@ -5,8 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from worker.jobs.states import Phase, State
-from worker.ports import Item, ItemStatus
+from worker.jobs.states import Cause, Phase, State
+from worker.ports import Fault, Item, ItemStatus
+
+#: Phases in which a transfer moves bytes; in the others its stall clock rests.
+MOVING = frozenset({None, Phase.TRANSFER})
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a download may show no sign of life, in seconds.
+
+    Attributes:
+        stalled_s: without a byte, after which it is shown as stalled.
+        stall_s: without a byte, after which it is given up.
+        metadata_s: without the description of its torrent, after which it is given up.
+    """
+
+    stalled_s: float
+    stall_s: float
+    metadata_s: float
 
 
 @dataclass(slots=True)
@@ -16,6 +34,7 @@ class Watched:
     Attributes:
         state, phase: as recorded in the store.
         done: bytes at the last change, and `moved_at` its time on the monotonic clock; for the stall clock.
+        doing: the phase the engine showed last; another one starts the clock anew.
     """
 
     job: str
@@ -23,6 +42,7 @@ class Watched:
     phase: Phase | None
     done: int = 0
     moved_at: float = 0.0
+    doing: Phase | None = None
 
 
 @dataclass(slots=True)
@@ -31,6 +51,7 @@ class Findings:
 
     complete: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    dead: dict[str, Fault] = field(default_factory=dict)  # nothing has moved for too long
     stopped: list[str] = field(default_factory=list)  # recorded running, the engine shows it paused
     running: list[str] = field(default_factory=list)  # recorded paused, the engine shows it running
     missing: list[str] = field(default_factory=list)  # recorded running, the engine does not know it
@@ -40,29 +61,28 @@ class Findings:
     @property
     def quiet(self) -> bool:
         """True when nothing has to be written."""
-        return not (self.complete or self.failed or self.stopped or self.running or self.missing or self.phases)
+        return not (self.complete or self.failed or self.dead or self.stopped or self.running or self.missing or self.phases)
 
 
-def diff(watched: Mapping[str, Watched], items: Mapping[str, Item], now: float, stall_s: float) -> Findings:
+def diff(watched: Mapping[str, Watched], items: Mapping[str, Item], now: float, patience: Patience) -> Findings:
     """Compare.
 
     Args:
         watched: by handle; only jobs the engine should have (submitted, or paused after it).
         now: monotonic clock, as in `Watched.moved_at`.
-        stall_s: seconds without a byte after which a transfer counts as stalled.
     """
     found = Findings()
     for handle, known in watched.items():
         item = items.get(handle)
         if known.state is State.DOWNLOADING:
-            _running(found, handle, known, item, now, stall_s)
+            _running(found, handle, known, item, now, patience)
         elif known.state is State.PAUSED and item is not None:
             _paused(found, handle, item)
     found.foreign = [handle for handle in items if handle not in watched]
     return found
 
 
-def _running(found: Findings, handle: str, known: Watched, item: Item | None, now: float, stall_s: float) -> None:
+def _running(found: Findings, handle: str, known: Watched, item: Item | None, now: float, patience: Patience) -> None:
     if item is None:
         found.missing.append(handle)
     elif item.status is ItemStatus.COMPLETE:
@@ -72,8 +92,10 @@ def _running(found: Findings, handle: str, known: Watched, item: Item | None, no
     elif item.status is ItemStatus.PAUSED:
         found.stopped.append(handle)
     else:
-        phase = _phase(known, item, now, stall_s)
-        if phase is not known.phase:
+        still_s = _still(known, item, now)
+        if fault := _dead(item, still_s, patience):
+            found.dead[handle] = fault
+        elif (phase := _phase(item, still_s, patience)) is not known.phase:
             found.phases[handle] = phase
 
 
@@ -86,9 +108,22 @@ def _paused(found: Findings, handle: str, item: Item) -> None:
         found.running.append(handle)
 
 
-def _phase(known: Watched, item: Item, now: float, stall_s: float) -> Phase | None:
-    """The engine's phase; `stalled` is ours, by bytes, and its clock does not run while the engine queues or checks."""
-    counts = item.status is ItemStatus.RUNNING and item.phase is not Phase.CHECKING
-    if item.progress.done != known.done or not counts:
-        known.done, known.moved_at = item.progress.done, now
-    return Phase.STALLED if counts and now - known.moved_at >= stall_s else item.phase
+def _still(known: Watched, item: Item, now: float) -> float:
+    """Seconds without a sign of life; the clock does not run while the engine queues or checks."""
+    rests = item.status is not ItemStatus.RUNNING or item.phase is Phase.CHECKING
+    if rests or item.progress.done != known.done or item.phase is not known.doing:
+        known.done, known.doing, known.moved_at = item.progress.done, item.phase, now
+    return now - known.moved_at
+
+
+def _phase(item: Item, still_s: float, patience: Patience) -> Phase | None:
+    """The engine's phase; `stalled` is ours, by bytes."""
+    return Phase.STALLED if item.phase in MOVING and still_s >= patience.stalled_s else item.phase
+
+
+def _dead(item: Item, still_s: float, patience: Patience) -> Fault | None:
+    if item.phase is Phase.METADATA and still_s >= patience.metadata_s:
+        return Fault(Cause.METADATA, True, f"no peer sent the description of the torrent for {patience.metadata_s:g} s")
+    if item.phase in MOVING and still_s >= patience.stall_s:
+        return Fault(Cause.STALLED, True, f"not a byte came for {patience.stall_s:g} s")
+    return None

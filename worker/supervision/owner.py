@@ -5,25 +5,26 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 from worker import logs
 from worker.jobs.errors import LeaseLost, Transient
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import AT_ENGINE, State, Want
-from worker.limits import RECONCILE_S, STEP_BATCH
+from worker.limits import ASIDE_S, RECONCILE_S, STEP_BATCH
 from worker.ports import Engine, Lease, Poll, Services, Step, WaitingJob
 from worker.supervision import attend, settle
 from worker.supervision.board import Board
-from worker.supervision.diff import Findings, Watched, diff
+from worker.supervision.diff import Findings, Patience, Watched, diff
 from worker.supervision.lease import Held
+from worker.supervision.leftovers import Leftovers
 from worker.supervision.reconcile import Reconciler
 
 #: Between two looks: short after something started or ended, twice as long after each quiet one, up to a second at rest.
 TICK_MIN_S = 0.05
 TICK_S = 1.0
 STANDBY_S = 2.0
-STALL_S = 60.0
-CLEAR_S = 0.5
+STALLED_S = 60.0
 
 log = logs.get(__name__)
 
@@ -42,12 +43,13 @@ class Owner:
         self._held = Held(services.store, f"engine:{engine.name}", services.owner)
         self._reconciler = Reconciler(services, engine)
         self._watched: dict[str, Watched] = {}
-        self._finishing: dict[str, str] = {}
         self._board = Board(services, engine)
+        self._leftovers = Leftovers(services, engine)
+        self._patience = Patience(STALLED_S, services.settings.stall_timeout_s, services.settings.metadata_timeout_s)
         self._session: str | None = None
         self._later: list[float] = []
         self._token = 0
-        self._loaded_at = self._cleared_at = float("-inf")
+        self._loaded_at = float("-inf")
         self._error: str | None = None
         self._stopping = False
 
@@ -99,16 +101,20 @@ class Owner:
             self._session = poll.session
             self._loaded_at = float("-inf")  # restarted: every record is compared anew, now
             self._reload(lease)
-        found = diff(self._watched, poll.items, time.monotonic(), STALL_S)
+        found = diff(self._watched, poll.items, time.monotonic(), self._patience)
         ended = self._follow(lease, poll, found)
         self._board.show(lease, self._rows(poll))
-        self._clear_finished()
+        if self._held.has_time_for(self.engine.rpc_timeout_s):
+            for handle in self._leftovers.clear(lease, poll):
+                self._watched.pop(handle, None)
         self._reconciler.consider(lease, poll, found.foreign)
         self._board.ended(ended)
         self._board.share(poll)
         self._nudge_due()
         if ended or fresh:  # there is room, or an engine where there was none
             self._services.nudger.nudge(Step.ADMIT)
+        if fresh:  # jobs that waited for it may have been put aside a moment ago
+            self._later.append(self._services.store.now() + ASIDE_S)
         return started + ended
 
     # ---- what the records ask ------------------------------------------------------------------------------------
@@ -128,13 +134,14 @@ class Owner:
                 self._watch(attend.shelve(self._services, self.engine, lease, todo.shelve, self.engine.poll().items))
             for handle in attend.cancel(self._services, self.engine, lease, todo.cancel):
                 self._watched.pop(handle, None)
-                self._finishing.pop(handle, None)
+                self._leftovers.forget(handle)
             if handed or todo.shelve or todo.cancel:
                 self._services.nudger.nudge(Step.NOTIFY)
             if todo.shelve or todo.cancel:
                 self._services.nudger.nudge(Step.ADMIT)
             total += len(started)
-            if len(jobs) < STEP_BATCH or not started:
+            left = len(jobs) == STEP_BATCH or len(handed) < len(todo.submit)
+            if not left or not handed:
                 break
         return total
 
@@ -144,7 +151,7 @@ class Owner:
         if found.quiet:
             return 0
         services, at, now = self._services, self._services.clock.time(), self._services.store.now()
-        handles = [*found.complete, *found.failed, *found.stopped, *found.missing, *found.phases]
+        handles = [*found.complete, *found.failed, *found.dead, *found.stopped, *found.missing, *found.phases]
         by_job = {self._watched[handle].job: handle for handle in handles}
         completes, stops = set(found.complete), set(found.stopped)
         final = {self._watched[h].job: settle.final(poll.items[h]) for h in found.complete}
@@ -158,18 +165,21 @@ class Owner:
                 return settle.lost(job, at, now)
             if handle in completes:
                 return settle.completed(job, item, at)
-            if item.fault is not None:
-                return settle.failed(job, item.fault, at, now)
+            if fault := item.fault or found.dead.get(handle):
+                return settle.failed(job, fault, at, now)
             if handle in found.phases:
                 return settle.phased(job, found.phases[handle], at)
             return settle.stopped(job, at) if handle in stops else None
 
         jobs = settle.move(services, lease, by_job, change)
         services.failpoints.hit("tick.recorded")
-        self._after(jobs, by_job, found)
-        return sum(1 for h in (*found.complete, *found.failed) if h not in self._watched or self._watched[h].state is not State.DOWNLOADING)
+        self._after(lease, jobs, by_job, found)
+        return sum(not self._downloads(handle) for handle in (*found.complete, *found.failed, *found.dead))
 
-    def _after(self, jobs: dict[str, Job], by_job: dict[str, str], found: Findings) -> None:
+    def _downloads(self, handle: str) -> bool:
+        return handle in self._watched and self._watched[handle].state is State.DOWNLOADING
+
+    def _after(self, lease: Lease, jobs: dict[str, Job], by_job: dict[str, str], found: Findings) -> None:
         """Bring the engine and what is remembered in line with the records."""
         again: list[Job] = []
         self._queue_again(jobs.values())
@@ -178,10 +188,10 @@ class Owner:
             self._remember(handle, job)
             if job.state is State.DOWNLOADING and job.want is Want.RUN and handle in found.stopped:
                 again.append(job)
-            if job.terminal:
-                self._services.metrics.ended.labels(job.state, job.cause or "").inc()
+        self._count(jobs.values())
         if self._held.has_time_for(self.engine.rpc_timeout_s):
-            self._correct([handle for handle in found.failed if handle not in self._watched], again, found.running)
+            spent = [handle for handle in (*found.failed, *found.dead) if handle not in self._watched]
+            self._correct(lease, spent, again, found.running)
         if found.complete:
             self._services.nudger.nudge(Step.FINISH)
         if found.stopped:
@@ -190,6 +200,11 @@ class Owner:
             self._services.nudger.nudge(Step.NOTIFY)
         if found.missing:
             self._services.metrics.reconciled.labels(self.engine.name, "resubmit").inc(len(found.missing))
+
+    def _count(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            if job.terminal:
+                self._services.metrics.ended.labels(job.state, job.cause or "").inc()
 
     def _queue_again(self, jobs: Iterable[Job]) -> None:
         """Put jobs that are tried again in the waiting index, and remember when to say so."""
@@ -207,28 +222,17 @@ class Owner:
             self._later = [due for due in self._later if due > now]
             self._services.nudger.nudge(Step.ADMIT)
 
-    def _correct(self, spent: list[str], again: list[Job], running: list[str]) -> None:
+    def _correct(self, lease: Lease, spent: list[str], again: list[Job], running: list[str]) -> None:
         """Remove what failed, resume what should run, stop what should not; what is missed here is found again."""
         if spent:
             self.engine.remove(spent)
         if again:
-            self.engine.submit([attend.order_of(job) for job in again])
+            refused = attend.hand_back(self._services, self.engine, lease, again)
+            self._queue_again(refused)
+            self._watch(refused)
+            self._count(refused)
         if running:
             self.engine.pause(running)
-
-    def _clear_finished(self) -> None:
-        """Let the engine forget what is done; seen by reading the finishing records now and then."""
-        if not self._finishing or time.monotonic() - self._cleared_at < CLEAR_S or not self._held.has_time_for(self.engine.rpc_timeout_s):
-            return
-        self._cleared_at = time.monotonic()
-        jobs = self._services.store.get(self._finishing.values())
-        over = [h for h, id in self._finishing.items() if id not in jobs or jobs[id].state is not State.FINISHING]
-        for job in jobs.values():
-            if job.state is State.DONE:
-                attend.delete_files(job)  # whoever finished it may have died before; the engine's item is the reminder
-        for handle in self.engine.remove(over) if over else []:
-            del self._finishing[handle]
-            self._watched.pop(handle, None)
 
     # ---- memory --------------------------------------------------------------------------------------------------
 
@@ -237,7 +241,8 @@ class Owner:
         if lease.token == self._token and time.monotonic() - self._loaded_at < RECONCILE_S:
             return
         self._token, self._loaded_at = lease.token, time.monotonic()
-        kept, self._watched, self._finishing = self._watched, {}, {}
+        kept, self._watched = self._watched, {}
+        self._leftovers.forget()
         for job in self._services.store.at_engine(self.engine.name):
             if job.transfer is not None and job.transfer.attempt == job.attempt:
                 handle = self.engine.handle(job.transfer.id, job.transfer.attempt)
@@ -251,11 +256,11 @@ class Owner:
 
     def _remember(self, handle: str, job: Job, kept: Watched | None = None) -> None:
         kept = kept or self._watched.pop(handle, None)
-        if job.state is State.FINISHING:
-            self._finishing[handle] = job.id
-        if job.state in AT_ENGINE and job.transfer is not None and job.transfer.attempt == job.attempt:
-            done, moved_at = (kept.done, kept.moved_at) if kept else (-1, time.monotonic())
-            self._watched[handle] = Watched(job.id, job.state, job.phase, done, moved_at)
+        self._leftovers.remember(handle, job)
+        here = job.state in AT_ENGINE or (job.state is State.DONE and job.seeding)
+        if here and job.transfer is not None and job.transfer.attempt == job.attempt:
+            kept = kept or Watched(job.id, job.state, job.phase, -1, time.monotonic())
+            self._watched[handle] = replace(kept, state=job.state, phase=job.phase)
 
     def _rows(self, poll: Poll) -> dict[str, Progress]:
         """The progress of every job that runs or is paused here."""

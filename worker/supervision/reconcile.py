@@ -59,11 +59,11 @@ class Reconciler:
     def _tidy(self, transfers: Iterable[str]) -> None:
         """What is done was linked into place; who recorded that may have died before it could delete the engine's copy."""
         for job in self._services.store.get(transfers).values():
-            if job.state is State.DONE:
+            if job.state is State.DONE and not job.seeding:
                 delete_files(job)
 
     def _claimed(self, handle: str, job: Job | None) -> bool:
-        if job is None or job.terminal or job.transfer is None or job.transfer.engine != self._engine.name:
+        if job is None or (job.terminal and not job.seeding) or job.transfer is None or job.transfer.engine != self._engine.name:
             return False
         return job.attempt == job.transfer.attempt and handle == self._engine.handle(job.transfer.id, job.attempt)
 

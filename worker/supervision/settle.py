@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from worker import logs
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Progress
+from worker.jobs.retries import RETRIES, backoff_s
 from worker.jobs.states import Cause, Phase, Reason, State, Want
 from worker.limits import SUBMIT_WINDOW_S
 from worker.ports import Change, Fault, Item, Lease, Services
 
 log = logs.get(__name__)
 
-#: Automatic retries by cause, for faults that may pass. A refused or unknown host must end in seconds.
-RETRIES: Mapping[Cause, int] = {
-    Cause.UNREACHABLE: 1,
-    Cause.HTTP: 4,
-    Cause.INTERRUPTED: 5,
-    Cause.STALLED: 2,
-    Cause.METADATA: 1,
-    Cause.DISK: 20,
-    Cause.ENGINE: 5,
-}
-BACKOFF_FIRST_S = 1.0
-BACKOFF_MAX_S = 60.0
-DISK_RETRY_S = 30.0
+#: An order that has to wait is given again after so long, however often.
+WAIT_RETRY_S = 10.0
 
 
 def move(services: Services, lease: Lease, ids: Iterable[str], change: Callable[[Job], Job | None]) -> dict[str, Job]:
@@ -65,6 +54,8 @@ def failed(job: Job, fault: Fault, at: float, now: float) -> Job | None:
     """
     if job.state not in (State.SUBMITTING, State.DOWNLOADING, State.PAUSED) or job.want is Want.CANCEL:
         return None
+    if fault.wait is not None:
+        return _waits(job, fault, at, now)
     if not fault.passing or job.failures >= RETRIES.get(fault.cause, 0) or job.state is State.PAUSED:
         return _given_up(job, fault, at)
     wait_s = backoff_s(job.failures, fault.cause)
@@ -81,17 +72,23 @@ def failed(job: Job, fault: Fault, at: float, now: float) -> Job | None:
     )
 
 
+def _waits(job: Job, fault: Fault, at: float, now: float) -> Job | None:
+    """Back in the queue as the same attempt, for nothing failed; one line in the timeline, however often it comes back."""
+    if job.state is State.PAUSED:
+        return None
+    text = None if job.message == fault.detail else f"waits: {fault.detail}"
+    not_before = now + WAIT_RETRY_S
+    return job.moved(State.QUEUED, at, text, reason=fault.wait, message=fault.detail, phase=None, not_before=not_before)
+
+
 def _given_up(job: Job, fault: Fault, at: float) -> Job:
     text, data = f"failed: {fault.detail}", {"cause": str(fault.cause), "reason": fault.detail}
     return job.moved(State.FAILED, at, text, event=EventType.FAILED, data=data, cause=fault.cause, message=fault.detail, phase=None)
 
 
-def backoff_s(failures: int, cause: Cause) -> float:
-    """Seconds to the next try: exponential with full jitter above a half; a full disk is looked at steadily."""
-    if cause is Cause.DISK:
-        return DISK_RETRY_S
-    ceiling = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0**failures)
-    return ceiling * (0.5 + random.random() / 2)  # noqa: S311 - spreads load, guards nothing
+def seeded(job: Job, at: float) -> Job | None:
+    """The engine has forgotten a torrent it seeded; the files in place stay."""
+    return job.noted(at, "seeding is over; the engine has forgotten it", seeding=False) if job.seeding else None
 
 
 def stopped(job: Job, at: float) -> Job | None:
