@@ -6,6 +6,7 @@ thread that started it does, whatever that thread's process died of.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -23,6 +24,7 @@ from worker.cli import tether
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 8.0
+ASK_AGAIN_S = 0.5
 PROBE_TIMEOUT_S = 1.0
 PROBE_EVERY_S = 0.01
 LOG_BYTES_MAX = 4 * 1024 * 1024
@@ -80,15 +82,13 @@ class Server:
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL after 8 s; returns when it is gone. Idempotent."""
+        stop_together([self])
+
+    def _ask_to_end(self) -> None:
         if self.alive:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
             _answers(*self._probe)  # aria2c looks for signals once a second, or when it is spoken to
-            try:
-                self.process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        self.process.wait()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         tethered = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *self._command]
@@ -102,6 +102,20 @@ class Server:
                 pass_fds=self._keep_fds,
                 process_group=0,  # a Ctrl-C on the terminal reaches us alone; we stop the servers in order
             )
+
+
+def stop_together(servers: Sequence[Server]) -> None:
+    """SIGTERM to all, SIGKILL after 8 s to those that are left; returns when none is. Idempotent."""
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while (left := [server for server in servers if server.alive]) and time.monotonic() < deadline:
+        for server in left:
+            server._ask_to_end()  # said again, because qBittorrent does not hear it while it starts
+        for server in left:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.process.wait(ASK_AGAIN_S)
+    for server in servers:
+        server.process.kill()
+        server.process.wait()
 
 
 def find_aria2c(chosen: str | None = None) -> Path:
