@@ -19,9 +19,16 @@ made() {
 }
 
 made redis_password < <(random)
+made mongo_root_password < <(random)
+made mongo_password < <(random)
 made aria2_secret < <(random)
+made qbittorrent_password < <(random)
 made api_keys < <(random)
 made flower_auth < <(echo -n haul: && random)
 made redis.conf < <(echo "requirepass $(<redis_password)")
 made redis_url < <(echo -n "redis://:$(<redis_password)@redis:6379/0")
-made engines < <(echo -n "aria2+http://:$(<aria2_secret)@aria2:6800/jsonrpc?name=aria2&slots=32&dir=/downloads")
+made store_url < <(echo -n "mongodb://haul:$(<mongo_password)@mongo:27017/haul")
+made engines < <(
+  echo -n "aria2+http://:$(<aria2_secret)@aria2:6800/jsonrpc?name=aria2&slots=32&dir=/downloads,"
+  echo -n "qbittorrent+http://haul:$(<qbittorrent_password)@qbittorrent:8080?name=qbittorrent&slots=32&dir=/downloads"
+)

@@ -1,4 +1,4 @@
-"""Runs docker-compose.yml for real: build, start, download one file by the API, take everything down again.
+"""Runs docker-compose.yml for real: build, start, a download by each engine through the API, take everything down again.
 
 `make compose-test`; needs Docker with Compose 2.24 or later. A project name, secrets, ports and volumes of its own keep it away
 from a stack that runs here.
@@ -6,6 +6,7 @@ from a stack that runs here.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -17,14 +18,20 @@ from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
+from tests.torrents import pack
+
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("docker-compose.yml", "tests/smoke/compose.test.yml")
 PROJECT = "haul-compose-test"
+BUILD_TIMEOUT_S = 900
 START_TIMEOUT_S = 300
 #: Less than beat's minute: what no nudge moved would be late.
 DOWNLOAD_TIMEOUT_S = 30
 SCRAPE_TIMEOUT_S = 60
 FILE_BYTES = 8 << 20
+ENGINES = ("aria2", "qbittorrent")
+#: What no download may reach.
+INNER = ("redis", "mongo", "api", "flower", "prometheus", "beat")
 TARGETS = 4
 POLL_S = 0.5
 ERROR_CHARS_MAX = 4000
@@ -40,7 +47,14 @@ class Stack:
     def start(self) -> None:
         subprocess.run([ROOT / "deploy/secrets.sh", self._environment["SECRETS"]], check=True, timeout=30)
         self._key = Path(self._environment["SECRETS"], "api_keys").read_text()
-        self.compose("up", "--detach", "--build", "--wait", "--wait-timeout", str(START_TIMEOUT_S), timeout_s=3 * START_TIMEOUT_S)
+        self.compose("build", timeout_s=BUILD_TIMEOUT_S)
+        self._up("mongo")
+        self.compose("run", "--rm", "-T", "mongo-user")
+        self._up()
+
+    def _up(self, *services: str) -> None:
+        limit_s = str(START_TIMEOUT_S)
+        self.compose("up", "--detach", "--wait", "--wait-timeout", limit_s, *services, timeout_s=2 * START_TIMEOUT_S)
 
     def stop(self) -> None:
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", "5")
@@ -67,26 +81,41 @@ def main() -> None:
         directory = Path(place)
         origin = directory / "origin"
         origin.mkdir()
-        (origin / "file.bin").write_bytes(secrets.token_bytes(FILE_BYTES))
-        directory.chmod(0o755)  # the containers' user reads the origin's file
+        directory.chmod(0o755)  # the containers' user reads the origin's files
         stack = Stack(directory)
         try:
             stack.start()
-            downloads_a_file(stack, origin / "file.bin")
-            keeps_the_engine_apart(stack)
+            downloads_a_file(stack, origin)
+            downloads_a_torrent(stack, origin)
+            keeps_the_engines_apart(stack)
             is_scraped(stack)
         except BaseException:
             print(stack.compose("ps", "--all"), stack.compose("logs", "--tail", "40"), sep="\n")
             raise
         finally:
             stack.stop()
-    print("compose-test: every service is healthy, a file was downloaded by the API, and all of it is gone again")
+    print("compose-test: every service is healthy, each engine downloaded a file for the API, and all of it is gone again")
 
 
-def downloads_a_file(stack: Stack, original: Path) -> None:
-    """The API takes a job; the file is in place, whole, and seen by the worker."""
-    sha256 = hashlib.sha256(original.read_bytes()).hexdigest()
-    job = stack.api("/v1/jobs", {"uri": f"http://origin:8000/{original.name}", "user": "smoke", "sha256": sha256})
+def downloads_a_file(stack: Stack, origin: Path) -> None:
+    """By aria2, from an address."""
+    body = secrets.token_bytes(FILE_BYTES)
+    (origin / "file.bin").write_bytes(body)
+    delivers(stack, body, {"uri": "http://origin:8000/file.bin", "engine": "aria2"})
+
+
+def downloads_a_torrent(stack: Stack, origin: Path) -> None:
+    """By qBittorrent, from a `.torrent` file that is uploaded; the origin is its web seed."""
+    body = secrets.token_bytes(FILE_BYTES)
+    (origin / "seed.bin").write_bytes(body)
+    made = pack({"seed.bin": body}, name="seed.bin", single=True, web_seeds=("http://origin:8000/seed.bin",))
+    delivers(stack, body, {"torrent": base64.b64encode(made.document).decode(), "engine": "qbittorrent"})
+
+
+def delivers(stack: Stack, body: bytes, spec: dict[str, Any]) -> None:
+    """The API takes a job; the file is in place, whole, and seen by the worker; the engine named has done it."""
+    sha256 = hashlib.sha256(body).hexdigest()
+    job = stack.api("/v1/jobs", {"user": "smoke", "sha256": sha256, **spec})
     deadline = time.monotonic() + DOWNLOAD_TIMEOUT_S
     while job["state"] not in ("done", "failed", "cancelled") and time.monotonic() < deadline:
         time.sleep(POLL_S)
@@ -96,11 +125,12 @@ def downloads_a_file(stack: Stack, original: Path) -> None:
     assert found == sha256, f"{job['path']} is not what the origin served"
 
 
-def keeps_the_engine_apart(stack: Stack) -> None:
-    """A download cannot be pointed at Redis, the API or Prometheus: the engine does not even know their names."""
+def keeps_the_engines_apart(stack: Stack) -> None:
+    """A download cannot be pointed at Redis, MongoDB, the API or Prometheus: the engines do not even know their names."""
     look = "import socket, sys\nfor name in sys.argv[1:]:\n try: print(name, socket.gethostbyname(name))\n except OSError: pass"
-    known = stack.compose("exec", "-T", "aria2", "python", "-c", look, "redis", "api", "flower", "prometheus", "beat")
-    assert known == "", f"aria2 resolves {known}"
+    for engine in ENGINES:
+        known = stack.compose("exec", "-T", engine, "python", "-c", look, *INNER)
+        assert known == "", f"{engine} resolves {known}"
 
 
 def is_scraped(stack: Stack) -> None:
