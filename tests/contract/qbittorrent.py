@@ -52,6 +52,7 @@ class QbittorrentHarness(TorrentSources):
 
     def _started(self, *, port: int | None = None, secret: str | None = None) -> Server:
         places = (self._program, self.profile, self.downloads)
+        port = port or free_port(self.listen_port)
         return start_qbittorrent(*places, slots=SLOTS, port=port, secret=secret, listen_port=self.listen_port, discovery=False)
 
     def call(self, method: str, **arguments: Any) -> Any:

@@ -87,7 +87,7 @@ def start_qbittorrent(
         **SESSION,
         "DefaultSavePath": downloads,
         "MaxActiveDownloads": slots,
-        "Port": listen_port or free_port(),
+        "Port": listen_port or free_port(port),
         "DHTEnabled": str(discovery).lower(),
     }
     pages = {

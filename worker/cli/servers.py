@@ -133,12 +133,12 @@ def find_valkey(chosen: str | None = None) -> Path:
     return _find("Valkey", chosen, "HAUL_VALKEY", ("valkey-server", "redis-server"), wheel, "valkey-server or redis-server")
 
 
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on at this moment."""
+def free_port(*others: int) -> int:
+    """A TCP port of the loopback interface that nobody listens on at this moment, and that is none of these others."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-        return port
+    return free_port(*others) if port in others else port
 
 
 def start_valkey(
