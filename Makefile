@@ -9,10 +9,10 @@ BIN := .venv/bin
 sync = [[ -x $(UV) ]] || python3 bin/bootstrap.py $(UV); $(UV) sync --quiet --frozen
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help get up test lint bench compose-test
+.PHONY: help get up test test-services lint bench compose-test
 
 help: ## this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
 
 get: .venv/ready-to-run ## download: make get URL=https://… [ARGS="--out DIR --hash"]; several URLs with spaces between
 	@test -n $(call quoted,$(value URL)) || { echo "which URL? make get URL=https://…" >&2; exit 2; }
@@ -24,6 +24,9 @@ up: .venv/ready-to-run ## run one machine's whole stack in the foreground; Ctrl-
 test: .venv/ready-to-develop ## run the whole test suite: make test [ARGS="tests/unit -k name"]
 	@$(BIN)/pytest -n 2 --dist worksteal -q $(ARGS)
 
+test-services: .venv/ready-to-develop ## run the end-to-end tests once more, on MongoDB, Redis and engines that run by themselves
+	@HAUL_TEST_STACK=services $(BIN)/pytest -n 2 --dist worksteal -q tests/e2e $(ARGS)
+
 lint: .venv/ready-to-develop ## check style, types and the import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -33,7 +36,7 @@ lint: .venv/ready-to-develop ## check style, types and the import contracts
 bench: .venv/ready-to-develop ## measure and print the figures
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-compose-test: ## run docker-compose.yml for real, download one file by its API, and take it down again
+compose-test: ## run docker-compose.yml for real, download by each engine through its API, and take it down again
 	@python3 -m tests.smoke.compose
 
 # What a run needs is added to what is there, so that a developer's environment stays whole.

@@ -1,4 +1,8 @@
-"""A stack as in production, but small: Valkey, aria2c, worker processes, and the services of the test process beside them."""
+"""A stack as in production, but small: servers, worker processes, and the services of the test process beside them.
+
+The environment variable HAUL_TEST_STACK says what it rests on, by settings alone: unset, SQLite and Valkey; `services`, MongoDB
+(HAUL_TEST_MONGODB_URL, which a fixture sets to a server of its own) and Redis.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +19,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit
 
-import requests
-
+from tests.e2e.engines import Aria2, EngineItself, Qbittorrent, aria2c_program, qbittorrent_program
+from tests.mongodb import own_database
 from tests.origin import Origin, content
-from tests.servers import aria2c_programs, missing, redis_programs
+from tests.servers import missing, redis_programs
 from worker import pipeline, wiring
 from worker.cli import tether
+from worker.cli.qbittorrent import start_qbittorrent
 from worker.cli.servers import Server, start_aria2c, start_valkey
 from worker.jobs.errors import Rejected
 from worker.jobs.model import Job
@@ -31,6 +35,9 @@ from worker.jobs.states import TERMINAL, Action, State
 from worker.ports import Services
 from worker.settings import Settings, load
 
+#: True when the stacks rest on MongoDB and Redis.
+SERVICES = {"": False, "services": True}[os.environ.get("HAUL_TEST_STACK", "")]
+MONGODB = "HAUL_TEST_MONGODB_URL"
 POLL_S = 0.05
 TIMEOUT_S = 30.0
 #: What aria2 may fetch again after a break: its disk cache and what is on the way, on a slow line far less.
@@ -114,7 +121,7 @@ class ForkedWorker:
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(
-            ["worker.celery", "worker.tasks", "worker.coordination.redis", "worker.engines.aria2", "celery.app.amqp"]
+            ["worker.celery", "worker.tasks", "worker.coordination.redis", "worker.engines.registry", "worker.store", "celery.app.amqp"]
         )
         self._process = context.Process(target=_work, args=(dict(environment), str(log), os.getpid()), daemon=True)
         with _REAPING:
@@ -156,32 +163,61 @@ class Stack:
 
     Args:
         directory: of everything the stack writes.
-        slots: of its aria2.
-        aria2: a server to use instead of one of its own.
+        slots: of each of its engines.
+        engines: their names, `aria2` and `qbittorrent`.
+        servers: engines to use instead of ones of its own, by name.
+        aria2c: the program to run as aria2.
     """
 
-    def __init__(self, directory: Path, *, slots: int = 32, aria2: Server | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        slots: int = 32,
+        engines: Sequence[str] = ("aria2",),
+        servers: Mapping[str, Server] | None = None,
+        aria2c: Path | None = None,
+    ) -> None:
         self.directory = directory
         self.downloads = directory / "downloads"
         self.log = directory / "worker.log"
         self.slots = slots
         self.workers: list[Worker] = []
         self.origin = Origin()
-        self._shared = aria2
+        self.engines: dict[str, EngineItself] = {}
+        self._names = engines
+        self._shared = servers or {}
+        self._aria2c = aria2c
         self._held = ExitStack()
 
     def __enter__(self) -> Stack:
+        try:
+            self._enter()
+        except BaseException:
+            self._held.close()
+            raise
+        return self
+
+    def _enter(self) -> None:
         self.downloads.mkdir(parents=True)
         self._held.enter_context(self.origin)
-        self.valkey = start_valkey(_redis_program(), self.directory)
-        self._held.callback(self.valkey.stop)
-        self.aria2 = self._shared or start_aria2c(aria2c_program(), self.directory, self.downloads, slots=self.slots)
-        if not self._shared:
-            self._held.callback(self.aria2.stop)
+        self.redis = start_valkey(_redis_program(), self.directory)
+        self._held.callback(self.redis.stop)
+        self.store_url = self._held.enter_context(own_database(os.environ[MONGODB])) if SERVICES else ""
+        for name in self._names:
+            server = self._shared.get(name) or self._start(name)
+            self.engines[name] = {"aria2": Aria2, "qbittorrent": Qbittorrent}[name](server)
         self.settings = self._settings()
         self.services: Services = wiring.build(self.settings)
         self._held.callback(self.services.close)
-        return self
+
+    def _start(self, name: str) -> Server:
+        if name == "aria2":
+            server = start_aria2c(self._aria2c or aria2c_program(), self.directory, self.downloads, slots=self.slots)
+        else:
+            server = start_qbittorrent(qbittorrent_program(), self.directory, self.downloads, slots=self.slots, discovery=False)
+        self._held.callback(server.stop)
+        return server
 
     def __exit__(self, *_: object) -> None:
         for worker in self.workers:
@@ -191,12 +227,20 @@ class Stack:
     def _settings(self) -> Settings:
         return load(**{name.removeprefix("HAUL_").lower(): value for name, value in self.environment().items()})
 
+    @property
+    def aria2(self) -> Server:
+        """The aria2c."""
+        return self.engines["aria2"].server
+
     def environment(self) -> dict[str, str]:
         """What a process of this stack finds in its environment."""
+        options = f"slots={self.slots}&dir={self.downloads}"
+        engines = [f"{engine.server.url}?name={name}&{options}" for name, engine in self.engines.items()]
         return {
             "HAUL_DATA_DIR": str(self.directory),
-            "HAUL_REDIS_URL": self.valkey.url,
-            "HAUL_ENGINES": f"{self.aria2.url}?name=aria2&slots={self.slots}&dir={self.downloads}",
+            "HAUL_STORE_URL": self.store_url,
+            "HAUL_REDIS_URL": self.redis.url,
+            "HAUL_ENGINES": ",".join(engines),
             "HAUL_ALLOW_NETWORKS": "127.0.0.0/8",
             "HAUL_LOG_LEVEL": "info",
         }
@@ -204,23 +248,26 @@ class Stack:
     # ---- processes ----
 
     def work(self, kind: type[CeleryWorker] | type[ForkedWorker] = ForkedWorker, *, ready: bool = True, **environment: str) -> Worker:
-        """Start a worker with a supervisor; returns when it looks after the engine, or at once unless `ready`."""
+        """Start a worker with a supervisor; returns when it looks after the engines, or at once unless `ready`."""
         worker = kind({**self.environment(), **environment}, self.log)
         self.workers.append(worker)
         if ready:
             eventually(
-                lambda: self.owner() == worker.pid or worker.ended() is not None, "the worker looks after the engine", seen=self.tail
+                lambda: self.owner() == worker.pid or worker.ended() is not None, "the worker looks after the engines", seen=self.tail
             )
             assert worker.ended() is None, f"the worker ended: {self.tail()}"
         return worker
 
     def owner(self) -> int | None:
-        """The process that looks after the engine, as its snapshot says."""
-        snapshot = self.services.coordinator.snapshots().get("aria2")
-        return int(snapshot.owner.split(":")[1]) if snapshot and snapshot.error is None else None
+        """The process that looks after all the engines, as their snapshots say."""
+        snapshots = self.services.coordinator.snapshots()
+        seen = {int(snapshot.owner.split(":")[1]) for snapshot in snapshots.values() if snapshot.error is None}
+        return seen.pop() if len(seen) == 1 and len(snapshots) == len(self.engines) else None
 
     def may_write(self) -> bool:
-        """True when no process holds the store's lock."""
+        """True when no process holds the store's lock; MongoDB has none."""
+        if SERVICES:
+            return True
         with closing(sqlite3.connect(self.directory / "haul.db", timeout=0.2, isolation_level=None)) as database:
             try:
                 database.execute("BEGIN IMMEDIATE")
@@ -235,23 +282,32 @@ class Stack:
 
     def rpc(self, method: str, *params: Any) -> Any:
         """Ask aria2 itself; None when it refuses."""
-        parts = urlsplit(self.aria2.url.removeprefix("aria2+"))
-        body = {"jsonrpc": "2.0", "id": "test", "method": f"aria2.{method}", "params": [f"token:{parts.password}", *params]}
-        return requests.post(f"http://127.0.0.1:{parts.port}/jsonrpc", json=body, timeout=10).json().get("result")
+        engine = self.engines["aria2"]
+        assert isinstance(engine, Aria2)
+        return engine.rpc(method, *params)
+
+    @property
+    def qbittorrent(self) -> Qbittorrent:
+        """qBittorrent itself."""
+        engine = self.engines["qbittorrent"]
+        assert isinstance(engine, Qbittorrent)
+        return engine
 
     # ---- jobs ----
 
-    def ask(self, uri: str, user: str, key: str | None = None, **spec: Any) -> str:
-        """Accept a job as the API does; its id. `uri` may be a path of the origin."""
+    def ask(self, uri: str | None, user: str, key: str | None = None, **spec: Any) -> str:
+        """Accept a job as the API does; its id. `uri` may be a path of the origin; without one there is a `torrent`."""
         return self.ask_all([{"uri": uri, "user": user, **({"key": key} if key else {}), **spec}])[0]
 
     def ask_all(self, specs: Sequence[Mapping[str, Any]]) -> list[str]:
         """Accept several jobs at once; their ids. None may be refused."""
-        full = [{**spec, "uri": spec["uri"] if "://" in spec["uri"] else self.origin.url(spec["uri"])} for spec in specs]
-        answers = pipeline.accept(self.services, [parse(spec) for spec in full])
+        answers = pipeline.accept(self.services, [parse({**spec, "uri": self._absolute(spec.get("uri"))}) for spec in specs])
         refused = [answer for answer in answers if isinstance(answer, Rejected)]
         assert not refused, refused
         return [answer.job.id for answer in answers if isinstance(answer, pipeline.Accepted)]
+
+    def _absolute(self, uri: str | None) -> str | None:
+        return uri if uri is None or "://" in uri or uri.startswith("magnet:") else self.origin.url(uri)
 
     def job(self, id: str) -> Job:
         """The record."""
@@ -306,8 +362,9 @@ class Stack:
     # ---- what must hold of a job that is done ----
 
     def gid(self, job: Job) -> str:
-        """The name of the job's present attempt at the engine."""
-        return self.services.engines["aria2"].handle(job.id, job.attempt)
+        """The name of the job's present attempt at its engine; aria2's when nothing tells any more which that was."""
+        name = (job.transfer.engine if job.transfer else job.engine) or "aria2"
+        return self.services.engines[name].handle(job.id, job.attempt)
 
     def work_directory(self, id: str) -> Path:
         """Where the engine keeps the job's bytes until they are in place."""
@@ -329,9 +386,11 @@ class Stack:
         return path
 
     def check_gone(self, job: Job) -> None:
-        """The engine has forgotten the job, asked itself, and its work directory does not exist."""
+        """Every engine has forgotten all attempts at the job, asked itself, and its work directory does not exist."""
         work = self.work_directory(job.id)
-        eventually(lambda: self.rpc("tellStatus", self.gid(job), ["status"]) is None, f"aria2 forgets {job.id}")
+        for name, engine in self.engines.items():
+            handles = [self.services.engines[name].handle(job.id, attempt + 1) for attempt in range(job.attempt)]
+            eventually(lambda: not any(map(engine.knows, handles)), f"{name} forgets {job.id}", seen=lambda: story(self.job(job.id)))  # noqa: B023
         eventually(lambda: not work.exists(), f"{work} is deleted", seen=lambda: sorted(work.rglob("*")))
 
     def cancel_all(self, ids: Sequence[str]) -> None:
@@ -360,16 +419,9 @@ def metalink(origin: Origin, name: str, files: Mapping[str, tuple[int, int]], wr
     return origin.document(name, document.encode())
 
 
-def aria2c_program() -> Path:
-    """The aria2c the tests run."""
-    program = aria2c_programs()["system"] or aria2c_programs()["wheel"]
-    if program is None:
-        missing("aria2c", "apt install aria2, or uv sync")
-    return program
-
-
 def _redis_program() -> Path:
-    program = redis_programs()["valkey"] or redis_programs()["redis"]
+    found = redis_programs()
+    program = found["redis"] if SERVICES else found["valkey"] or found["redis"]
     if program is None:
-        missing("Valkey", "uv sync, or apt install redis-server")
+        missing("Redis" if SERVICES else "Valkey", "apt install redis-server" if SERVICES else "uv sync, or apt install redis-server")
     return program

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+import time
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import requests
 from celery import Celery
 
 from tests.e2e.stack import Stack, digest, eventually, sha256
+from tests.origin import content
+from tests.torrents import bencode, pack, web_seeded
 from worker import pipeline
+from worker.api.server import serve
 from worker.client import Client, Rejected
 from worker.jobs.errors import Conflict
 from worker.jobs.model import job_id
@@ -19,16 +25,21 @@ from worker.jobs.requests import parse
 SIZE = 50_000
 
 
+def _listing(*files: Mapping[str, Any]) -> bytes:
+    """A torrent of these files."""
+    return bencode({"info": {"name": "x", "piece length": 32_768, "pieces": bytes(20), "files": files}})
+
+
 @pytest.fixture
 def client(stack: Stack) -> Iterator[Client]:
-    with Client(stack.valkey.url) as opened:
+    with Client(stack.redis.url) as opened:
         yield opened
 
 
 @pytest.fixture
 def bot(stack: Stack) -> Iterator[Celery]:
     """A Celery application with nothing of ours but the broker's address."""
-    app = Celery("bot", broker=stack.valkey.url, set_as_current=False)
+    app = Celery("bot", broker=stack.redis.url, set_as_current=False)
     yield app
     app.close()
 
@@ -193,3 +204,79 @@ def test_a_job_for_a_private_network_is_refused_at_the_door(stack: Stack, user: 
 
     assert isinstance(answer, Rejected)
     assert stack.services.store.get([job_id(user, "key")]) == {}
+
+
+# ---- torrents ----------------------------------------------------------------------------------------------------
+
+GOOD = pack()
+ABSURD: Mapping[str, bytes] = {
+    "empty": b"",
+    "a web page": b"<!DOCTYPE html><html><body>please log in</body></html>",
+    "cut": GOOD.document[:-200],
+    "without files": bencode({"info": {"name": "x", "piece length": 32_768, "pieces": b"", "files": []}}),
+    "a path that leads out": _listing({"length": 1, "path": ["..", "..", "etc", "passwd"]}),
+    "an absolute path": _listing({"length": 1, "path": ["/etc/passwd"]}),
+    "a name that leads out": bencode({"info": {"name": "..", "piece length": 32_768, "pieces": bytes(20), "length": 1}}),
+    "a negative size": _listing({"length": -1, "path": ["x"]}),
+    "nested too deep": b"d4:info" + b"l" * 100_000 + b"e" * 100_001,
+    "too large": bencode({"info": {**GOOD.info, "more": bytes(10_000_000)}}),
+}
+
+
+@pytest.fixture(scope="module")
+def api(stack: Stack) -> Iterator[str]:
+    """Where the HTTP API of the stack is."""
+    server = serve(stack.services, host="127.0.0.1", port=0)
+    server.start()
+    yield server.url
+    server.stop()
+
+
+@pytest.mark.parametrize("what", ABSURD)
+def test_a_torrent_file_that_is_none_is_refused_in_words_at_every_door(
+    stack: Stack, client: Client, api: str, user: str, what: str
+) -> None:
+    document = ABSURD[what]
+    upload = {"torrent": base64.b64encode(document).decode(), "user": user, "key": "key"}
+    begun = time.monotonic()
+
+    with pytest.raises(Rejected) as parsed:
+        parse(upload)
+    with pytest.raises(Rejected) as sent:
+        client.enqueue(torrent=document, user=user, key="key")
+    answer = requests.post(f"{api}/v1/jobs", json=upload, timeout=20)
+
+    assert parsed.value.field == sent.value.field == "torrent"
+    assert parsed.value.fix
+    assert answer.status_code in (413, 422)
+    assert "torrent" in answer.text
+    assert time.monotonic() - begun < 10
+    assert stack.services.store.get([job_id(user, "key")]) == {}
+    assert stack.services.coordinator.intake_size() == 0
+
+
+def test_a_selection_outside_an_uploaded_torrent_is_refused_with_the_numbers_there_are(client: Client, api: str, user: str) -> None:
+    for wrong in ("4", "1,9", "100000"):
+        spec = {"user": user, "select": wrong}
+        upload = base64.b64encode(GOOD.document).decode()
+        with pytest.raises(Rejected, match=r"select: there is no file .* 3 files .*from 1 to 3"):
+            parse({**spec, "torrent": upload})
+        with pytest.raises(Rejected, match="select: there is no file"):
+            client.enqueue(torrent=GOOD.document, user=user, select=wrong)
+        assert requests.post(f"{api}/v1/jobs", json={**spec, "torrent": upload}, timeout=20).status_code == 422
+
+
+def test_one_torrent_under_one_key_at_every_door_is_one_job_and_one_download(stack: Stack, client: Client, api: str, user: str) -> None:
+    made = web_seeded(stack.origin, pack({"only": content(SIZE)}, name=f"{user}.bin", single=True))
+    spec = {"torrent": base64.b64encode(made.document).decode(), "user": user, "key": "key"}
+
+    id = stack.ask(None, **spec)
+    assert client.enqueue(torrent=made.document, user=user, key="key").id == id
+    answer = requests.post(f"{api}/v1/jobs", json=spec, timeout=20)
+    assert (answer.status_code, answer.json()["id"]) == (200, id)
+
+    stack.check_delivered(id, digest(SIZE), made.name)
+    assert stack.origin.bytes_served[f"/doc/{made.infohash}/{made.name}"] == SIZE
+    assert stack.job(id).attempt == 1
+    view = requests.get(f"{api}/v1/jobs/{id}", timeout=20).json()
+    assert (view["infohash"], view["files"], view["state"]) == (made.v1, 1, "done")

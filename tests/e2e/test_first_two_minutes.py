@@ -17,11 +17,13 @@ from typing import Any
 import pytest
 import requests
 
-from tests.e2e.stack import Stack, digest, eventually, sha256
+from tests.e2e.stack import SERVICES, Stack, digest, eventually, sha256
 from tests.origin import Origin
 from tests.servers import aria2c_programs, missing, redis_programs
 from worker.cli.lock import holder, running
 from worker.cli.servers import free_port
+
+pytestmark = pytest.mark.skipif(SERVICES, reason="about the embedded stack, which has SQLite and servers of its own")
 
 SIZE = 300_000
 #: A download that lasts as long as a test needs it to.
@@ -132,7 +134,7 @@ def stack_up(machine: Haul) -> Iterator[subprocess.Popen[str]]:
 
 def ready(machine: Haul) -> bool:
     stack = running(machine.data)
-    return stack is not None and stack.api_url is not None
+    return stack is not None and stack.api_url is not None and machine.run("health", "--deep").returncode == 0  # every engine answers
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ A dead holder's lease ends by itself after half a minute. Scenarios that wait fo
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import time
@@ -15,7 +16,12 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.e2e.stack import SLACK_BYTES, CeleryWorker, Stack, Worker, aria2c_program, digest, eventually, metalink, sha256, story
+from tests.e2e.engines import aria2c_program, qbittorrent_program
+from tests.e2e.stack import SLACK_BYTES, CeleryWorker, Stack, Worker, digest, eventually, metalink, sha256, story
+from tests.origin import content
+from tests.torrents import pack, web_seeded
+from worker import pipeline
+from worker.cli.qbittorrent import start_qbittorrent
 from worker.cli.servers import Server, start_aria2c
 from worker.client import Client
 from worker.limits import LEASE_S
@@ -30,6 +36,8 @@ CRASHES = [
     *("accept.recorded", "intake.recorded", "admit.recorded", "start.intent", "start.submitted", "tick.recorded"),
     *("finish.intended", "finish.moved", "finish.recorded", "notify.send", "notify.mark"),
 ]
+TORRENT_CRASHES = ["start.submitted", "tick.recorded", "finish.moved"]
+ENGINES = ("aria2", "qbittorrent")
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +45,15 @@ def aria2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """An aria2 for many small stacks; each has a volume, and users, of its own."""
     directory = tmp_path_factory.mktemp("aria2")
     server = start_aria2c(aria2c_program(), directory, directory, slots=32)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def qbittorrent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A qBittorrent for many small stacks."""
+    directory = tmp_path_factory.mktemp("qbittorrent")
+    server = start_qbittorrent(qbittorrent_program(), directory, directory, slots=32, discovery=False)
     yield server
     server.stop()
 
@@ -63,7 +80,7 @@ def test_two_workers_and_two_supervisors_download_each_of_a_hundred_jobs_once(pa
     stack, workers = pair
     specs = [{"uri": f"file/f{n}?size={SIZE}&seed={n % 5}", "user": f"user-{n % 9}", "key": str(n)} for n in range(100)]
     ids = stack.ask_all(specs[:60])
-    with Client(stack.valkey.url) as client:
+    with Client(stack.redis.url) as client:
         ids += [ticket.id for ticket in client.enqueue_many([{**s, "uri": stack.origin.url(s["uri"])} for s in specs[50:]])][10:]
 
     jobs = stack.until_all(ids, timeout_s=60)
@@ -86,7 +103,7 @@ def test_two_workers_and_two_supervisors_download_each_of_a_hundred_jobs_once(pa
 
 def crash_at(name: str, directory: Path, aria2: Server) -> None:
     """The worker dies at a point; the next one finishes what it had begun."""
-    with Stack(directory, aria2=aria2) as stack, Client(stack.valkey.url) as client:
+    with Stack(directory, servers={"aria2": aria2}) as stack, Client(stack.redis.url) as client:
         first = stack.work(HAUL_FAILPOINT=f"{name}:kill:1")
         two = metalink(stack.origin, "two.meta4", {"a.bin": (SIZE, 2), "b.bin": (SIZE, 3)})
         uris = [stack.origin.url(f"file/one.bin?size={SIZE}&seed=1"), two]
@@ -119,10 +136,11 @@ def check_two(stack: Stack, id: str) -> None:
 
 def crash_while_cancelling(directory: Path, aria2: Server) -> None:
     """The worker dies when aria2 has forgotten the job and the record does not say so yet."""
-    with Stack(directory, aria2=aria2) as stack:
+    with Stack(directory, servers={"aria2": aria2}) as stack:
         first = stack.work(HAUL_FAILPOINT="cancel.removed:kill:1")
         id = stack.ask(f"file/x?size=5000000&rate={RATE}", directory.name)
         stack.until_bytes("/file/x", 100_000)
+        stack.until(id, "downloading")
         stack.act(id, "cancel")
         eventually(lambda: first.ended() is not None, "the worker dies", seen=stack.tail)
 
@@ -135,13 +153,13 @@ def crash_while_cancelling(directory: Path, aria2: Server) -> None:
 
 def killed_in_the_middle(directory: Path, aria2: Server) -> None:
     """kill -9 during downloads: the next worker takes over in time, and what aria2 fetched meanwhile counts."""
-    size = RATE * 45
-    with Stack(directory, aria2=aria2) as stack:
+    size, paused_size = RATE * 45, RATE * 10
+    with Stack(directory, servers={"aria2": aria2}) as stack:
         first = stack.work()
         long, short, paused = stack.ask_all(
             [
                 {"uri": f"file/{name}?size={n}&rate={RATE}", "user": directory.name}
-                for name, n in (("long", size), ("short", SIZE * 3), ("paused", SIZE * 3))
+                for name, n in (("long", size), ("short", SIZE * 3), ("paused", paused_size))
             ]
         )
         for name in ("long", "short", "paused"):
@@ -157,12 +175,103 @@ def killed_in_the_middle(directory: Path, aria2: Server) -> None:
 
         stack.check_delivered(short, digest(SIZE * 3))
         stack.act(paused, "resume")
-        stack.check_delivered(paused, digest(SIZE * 3))
+        stack.check_delivered(paused, digest(paused_size))
         stack.until(long, "done", timeout_s=RECOVERY_S)
         stack.check_delivered(long, digest(size))
         assert stack.origin.bytes_served["/file/long"] == size
         assert stack.origin.bytes_served["/file/short"] == SIZE * 3
-        assert stack.origin.bytes_served["/file/paused"] <= SIZE * 3 + SLACK_BYTES
+        assert stack.origin.bytes_served["/file/paused"] <= paused_size + SLACK_BYTES
+
+
+def torrent(stack: Stack, name: str, size: int, rate: int = 0) -> dict[str, str]:
+    """What asks for a torrent of one file, which the origin serves at /doc/INFOHASH/`name`."""
+    made = web_seeded(stack.origin, pack({name: content(size, len(name))}, name=name, single=True), rate=rate)
+    return {"torrent": base64.b64encode(made.document).decode()}
+
+
+def served(stack: Stack, name: str) -> int:
+    """Bytes that the origin gave of a torrent."""
+    return sum(count for path, count in stack.origin.bytes_served.items() if path.endswith(f"/{name}"))
+
+
+def torrents_crash_at(name: str, directory: Path, servers: Mapping[str, Server]) -> None:
+    """The worker dies while torrents run on both engines; the next one finishes each once."""
+    with Stack(directory, engines=ENGINES, servers=servers) as stack:
+        first = stack.work(HAUL_FAILPOINT=f"{name}:kill:1")
+        sizes = {f"{directory.name}-{engine}-{n}": SIZE * (n + 1) for n in range(2) for engine in ENGINES}
+        specs = [{"user": n, "engine": n.split("-")[-2], **torrent(stack, n, size, SIZE)} for n, size in sizes.items()]
+        ids = dict(zip(sizes, stack.ask_all(specs), strict=True))
+        eventually(lambda: first.ended() is not None, "the worker dies", seen=stack.tail)
+        assert first.ended() == -signal.SIGKILL, stack.tail()
+
+        second = stack.work(ready=False)
+        eventually(lambda: stack.owner() == second.pid, "the next one takes over", TAKEOVER_S, stack.tail)
+
+        stack.until_all(list(ids.values()), timeout_s=RECOVERY_S)
+        for file, id in ids.items():
+            stack.check_delivered(id, digest(sizes[file], len(file)), file)
+            assert stack.told(id, RECOVERY_S) == ["job.queued", "job.started", "job.completed"]
+            assert stack.job(id).attempt == 1
+            assert served(stack, file) <= sizes[file] + SLACK_BYTES, "it was downloaded once"
+
+
+def qbittorrent_killed_and_started_again(directory: Path) -> None:
+    """Torrents go on where qBittorrent had them, those that ran and those that stood still."""
+    size = RATE * 12
+    with Stack(directory, engines=("qbittorrent",)) as stack:
+        stack.work()
+        names = ("running", "stands still", "waits in place")
+        running, paused, complete = stack.ask_all(
+            [{"user": name, **torrent(stack, name, SIZE if n == 2 else size, RATE)} for n, name in enumerate(names)]
+        )
+        eventually(lambda: served(stack, "stands still") > RATE, "some of it is here", seen=stack.tail)
+        stack.act(paused, "pause")
+        stack.until(paused, "paused")
+        eventually(lambda: stack.services.coordinator.claim("finish:quick", "test", 60), "nobody finishes anything")
+        stack.until(complete, "finishing", "done")
+        eventually(lambda: served(stack, "running") > RATE * 3, "it runs", seen=stack.tail)
+
+        server = stack.qbittorrent.server
+        server.process.kill()
+        server.process.wait()
+        server.restart()
+        server.await_ready()
+        stack.services.coordinator.unclaim("finish:quick", "test")
+
+        stack.act(paused, "resume")
+        for name, id in zip(names, (running, paused, complete), strict=True):
+            bytes = SIZE if id == complete else size
+            stack.until(id, "done", timeout_s=RECOVERY_S)
+            stack.check_delivered(id, digest(bytes, len(name)), name)
+        assert {stack.job(id).attempt for id in (running, paused, complete)} == {1}, story(stack.job(running))
+        assert served(stack, "stands still") <= size + SLACK_BYTES
+        print(f"fetched again after a kill: {served(stack, 'running') - size} bytes")
+
+
+def qbittorrent_with_a_wrong_password(directory: Path) -> None:
+    """It is asked once, the overview says what is wrong, and aria2 goes on."""
+    with Stack(directory, engines=ENGINES) as stack:
+        right = stack.qbittorrent.server.url
+        wrong = stack.environment()["HAUL_ENGINES"].replace(
+            right, f"{right.rpartition(':')[0].rpartition(':')[0]}:wrong@{right.rpartition('@')[2]}"
+        )
+        stack.work(ready=False, HAUL_ENGINES=wrong)
+        shown = lambda: {engine["name"]: engine for engine in pipeline.overview(stack.services)["engines"]}  # noqa: E731
+        eventually(lambda: "password is wrong" in str(shown()["qbittorrent"]["error"]), "it is said", seen=shown)
+        assert not shown()["qbittorrent"]["up"]
+
+        stack.check_delivered(stack.ask(f"file/on.bin?size={SIZE}&seed=1", "u"), digest(SIZE, 1), "on.bin")
+        anywhere = stack.ask(None, "u", **torrent(stack, "anywhere", SIZE))
+        stack.check_delivered(anywhere, digest(SIZE, len("anywhere")), "anywhere")
+        only = stack.ask(None, "u", engine="qbittorrent", **torrent(stack, "only", SIZE))
+        eventually(lambda: "qbittorrent does not answer" in pipeline.why(stack.services, only).text, "it waits, and says for what")
+
+        looked = stack.services.coordinator.snapshots()["qbittorrent"].at
+        for _ in range(3):
+            looked = eventually(lambda: (at := stack.services.coordinator.snapshots()["qbittorrent"].at) > looked and at, "looked at")  # noqa: B023
+        lines = [line["message"] for line in stack.qbittorrent.ask("log/main")]
+        assert len([line for line in lines if "login failure" in line]) == 1, lines
+        assert "wrong" not in stack.tail(10_000).replace("password is wrong", ""), "the password is in no log"
 
 
 def stop_outside_a_write(stack: Stack, worker: Worker) -> None:
@@ -180,7 +289,7 @@ def stop_outside_a_write(stack: Stack, worker: Worker) -> None:
 
 def stopped_and_continued(directory: Path, aria2: Server) -> None:
     """A holder that stands still past its lease does no harm when it goes on."""
-    with Stack(directory, aria2=aria2) as stack:
+    with Stack(directory, servers={"aria2": aria2}) as stack:
         first = stack.work()
         id = stack.ask(f"file/x?size={RATE * 5}&rate={RATE}", directory.name)
         stack.until_bytes("/file/x", 50_000)
@@ -238,7 +347,7 @@ def aria2_killed_and_started_again(directory: Path) -> None:
 
 def redis_loses_everything(directory: Path) -> None:
     """Whatever Redis held is made again from the records while jobs wait and run."""
-    with Stack(directory, slots=2) as stack, Redis.from_url(stack.valkey.url) as redis:
+    with Stack(directory, slots=2) as stack, Redis.from_url(stack.redis.url) as redis:
         stack.work()
         ids = stack.ask_all([{"uri": f"file/{n}?size={RATE}&rate={RATE}&seed={n}", "user": f"u{n % 3}"} for n in range(8)])
         eventually(lambda: stack.origin.requests, "downloads run")
@@ -262,13 +371,19 @@ def what_nobody_asked_for(directory: Path) -> None:
         assert stack.rpc("tellStatus", foreign, ["status"])["status"] == "active"
 
 
-def test_whoever_dies_at_whatever_point_each_job_is_done_once(tmp_path: Path, aria2: Server) -> None:
+def test_whoever_dies_at_whatever_point_each_job_is_done_once(tmp_path: Path, aria2: Server, qbittorrent: Server) -> None:
+    servers = {"aria2": aria2, "qbittorrent": qbittorrent}
     scenarios: dict[str, Callable[[], object]] = {name: lambda name=name: crash_at(name, tmp_path / name, aria2) for name in CRASHES}
     scenarios["cancel.removed"] = lambda: crash_while_cancelling(tmp_path / "cancel", aria2)
     scenarios["killed in the middle"] = lambda: killed_in_the_middle(tmp_path / "killed", aria2)
     scenarios["stopped and continued"] = lambda: stopped_and_continued(tmp_path / "stopped", aria2)
     scenarios["aria2 killed and started again"] = lambda: aria2_killed_and_started_again(tmp_path / "aria2")
 
+    scenarios |= {
+        f"torrents, {name}": lambda name=name: torrents_crash_at(name, tmp_path / f"t-{name}", servers) for name in TORRENT_CRASHES
+    }
+    scenarios["qBittorrent killed and started again"] = lambda: qbittorrent_killed_and_started_again(tmp_path / "qbittorrent")
+    scenarios["wrong password of qBittorrent"] = lambda: qbittorrent_with_a_wrong_password(tmp_path / "password")
     scenarios["redis loses everything"] = lambda: redis_loses_everything(tmp_path / "redis")
     scenarios["what nobody asked for"] = lambda: what_nobody_asked_for(tmp_path / "orphans")
 

