@@ -47,5 +47,5 @@ compose-test: ## run docker-compose.yml for real, download by each engine throug
 
 .venv/ready-to-develop: pyproject.toml uv.lock
 	@echo "setting up, once …" >&2
-	@$(sync)
+	@$(sync) --compile-bytecode
 	@touch $@ .venv/ready-to-run
