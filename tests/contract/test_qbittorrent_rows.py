@@ -280,7 +280,7 @@ def test_row_11_files_that_vanished_are_a_failure_and_are_fetched_again_when_it_
     handle = submitted(qbittorrent, order)
     until_over(qbittorrent, handle)
     qbittorrent.engine.pause([handle])
-    until(qbittorrent, lambda _: qbittorrent.row(handle)["state"] == "pausedUP")
+    until(qbittorrent, lambda _: qbittorrent.row(handle)["state"] in ("pausedUP", "stoppedUP"))
     qbittorrent.stop()
     Path(order.directory, "vanished.bin").unlink()
     qbittorrent.restart(keep=True)

@@ -149,6 +149,16 @@ def test_a_change_is_laid_over_what_is_known_and_a_full_answer_replaces_it() -> 
     assert merged(second, {"full_update": True}) == {}
 
 
+@pytest.mark.parametrize("told", [["1" * 40], []], ids=["4.5", "5.1"])
+def test_a_hybrid_is_one_row_when_its_description_has_come_whether_or_not_its_old_name_is_said_to_be_gone(told: list[str]) -> None:
+    old, new = "1" * 40, "2" * 40
+    first = merged({}, {"full_update": True, "torrents": {old: {"state": "metaDL", "infohash_v1": old, "infohash_v2": "", "tags": "t"}}})
+    described = {"state": "downloading", "infohash_v1": old, "infohash_v2": "2" * 64, "tags": "t"}
+    assert merged(first, {"torrents": {new: described}, "torrents_removed": told}) == {new: described}
+    late = {new: described, old: {"state": "metaDL"}}
+    assert merged(first, {"torrents": late}) == {new: described}
+
+
 LINE = 'File error alert. Torrent: "x". File: "{path}/x". Reason: "x file_write ({path}/x) error: {words}"'
 
 

@@ -31,13 +31,23 @@ class Seen:
 
 
 def merged(rows: Mapping[str, Row], answer: Mapping[str, Any]) -> dict[str, Row]:
-    """The rows after an answer of `sync/maindata`: a full one replaces all, others name the fields that changed."""
+    """The rows after an answer of `sync/maindata`: a full one replaces all, others name the fields that changed.
+
+    A hybrid gets another hash when its description arrives. 4.5 then says that the old one went; 5.1 (measured) does not.
+    """
     known = {} if answer.get("full_update") else dict(rows)
     for key in answer.get("torrents_removed", ()):
         known.pop(key, None)
     for key, change in answer.get("torrents", {}).items():
         known[key] = {**known.get(key, {}), **change}
+    for former in {name for key in answer.get("torrents", {}) for name in _hashes(known[key]) - {key}}:
+        known.pop(former, None)
     return known
+
+
+def _hashes(row: Row) -> set[str]:
+    """Every hash a row may be known by."""
+    return {row.get("infohash_v1", ""), row.get("infohash_v2", "")[:40]}
 
 
 class QbittorrentView:
