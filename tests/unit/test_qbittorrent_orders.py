@@ -12,7 +12,7 @@ import pytest
 from tests.origin import content
 from tests.torrents import FILES, Version, pack
 from worker.engines.qbittorrent.files import double, found_files, long_names, reprioritised, wanted
-from worker.engines.qbittorrent.orders import accepted, infohashes, parameters, readable
+from worker.engines.qbittorrent.orders import accepted, held, infohashes, parameters, readable
 from worker.engines.qbittorrent.rows import infohashes as of_row
 from worker.jobs.errors import Failed
 from worker.jobs.model import Source, SourceKind
@@ -65,7 +65,7 @@ def test_a_link_that_would_be_several_is_not_readable() -> None:
 
 
 def test_every_choice_is_made_by_us_and_none_by_the_settings_of_qbittorrent() -> None:
-    chosen = parameters(document(pack().document), "haul-1")
+    chosen = parameters(document(pack().document), "haul-1", stopped=False)
     assert {name: chosen[name] for name in ("use_auto_torrent_management", "use_download_path", "is_stopped")} == dict.fromkeys(
         ("use_auto_torrent_management", "use_download_path", "is_stopped"), False
     )
@@ -83,14 +83,18 @@ def test_every_choice_is_made_by_us_and_none_by_the_settings_of_qbittorrent() ->
     ],
 )
 def test_seeding_is_limited_by_ratio_and_minutes_or_is_none(changes: dict[str, Any], ratio: float, minutes: int) -> None:
-    chosen = parameters(magnet(f"magnet:?xt=urn:btih:{V1}", **changes), "haul-1")
+    chosen = parameters(magnet(f"magnet:?xt=urn:btih:{V1}", **changes), "haul-1", stopped=False)
     assert (chosen["ratio_limit"], chosen["seeding_time_limit"], chosen["share_limit_action"]) == (ratio, minutes, "Stop")
 
 
 def test_what_has_files_to_arrange_stops_before_it_begins() -> None:
-    assert parameters(document(pack().document, select=(1,)), "x")["is_stopped"]
-    assert parameters(document(pack({"n" * 241: b"x"}).document), "x")["is_stopped"]
-    chosen = parameters(magnet(f"magnet:?xt=urn:btih:{V1}", select=(1,)), "x")
+    assert held(document(pack().document, select=(1,)))
+    assert held(document(pack({"n" * 241: b"x"}).document))
+    assert not held(document(pack().document))
+    assert parameters(document(pack().document, select=(1,)), "x", stopped=True)["is_stopped"]
+    described_first = magnet(f"magnet:?xt=urn:btih:{V1}", select=(1,))
+    assert not held(described_first)
+    chosen = parameters(described_first, "x", stopped=False)
     assert (chosen["is_stopped"], chosen["stop_condition"]) == (False, "MetadataReceived")
 
 

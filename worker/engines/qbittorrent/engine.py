@@ -66,12 +66,13 @@ class QbittorrentEngine:
         answers.update(self._clear(wanted, seen, deadline))
         known = qbittorrent_rows.handles(seen.rows)
         new = {tag: order for tag, order in wanted.items() if answers[tag] is None and tag not in known}
-        answers.update({tag: self._add(order, deadline) for tag, order in new.items()})
+        held = {tag for tag, order in wanted.items() if answers[tag] is None and qbittorrent_orders.held(order)}
+        answers.update({tag: self._add(order, deadline, stopped=tag in held) for tag, order in new.items()})
         taken = {tag: order for tag, order in wanted.items() if answers[tag] is None}
         seen = self._look_until(lambda seen: taken.keys() <= qbittorrent_rows.handles(seen.rows).keys(), deadline)
         refused = {tag: order for tag, order in new.items() if answers[tag] is not None}
         answers.update({tag: self._settled(order, seen) for tag, order in refused.items()})
-        answers.update(self._run(taken, new, seen, deadline))
+        answers.update(self._run(taken, held, held & set(new), seen, deadline))
         return [answers[self._tag(order)] for order in orders]
 
     def poll(self) -> Poll:
@@ -122,20 +123,26 @@ class QbittorrentEngine:
         gone = self._remove(list(earlier), seen, deadline) if earlier else []
         return {tag: faults.NOT_STOPPED for handle, tag in earlier.items() if handle not in gone}
 
-    def _add(self, order: Order, deadline: Deadline) -> Fault | None:
+    def _add(self, order: Order, deadline: Deadline, *, stopped: bool) -> Fault | None:
         """Give it to qBittorrent, which says no in the same way to what it cannot read and to what it has already."""
         try:
-            answer = self._session.call(deadline, "torrents_add", **qbittorrent_orders.parameters(order, self._tag(order)))
+            parameters = qbittorrent_orders.parameters(order, self._tag(order), stopped=stopped)
+            answer = self._session.call(deadline, "torrents_add", **parameters)
         except Refused:
             return faults.NOT_READ
         return None if qbittorrent_orders.accepted(answer) else faults.NOT_READ
 
-    def _run(self, orders: Mapping[str, Order], new: Collection[str], seen: Seen, deadline: Deadline) -> dict[str, Fault | None]:
-        """Start those that stand still, with their files arranged first, and see them go; a fault for each that cannot run."""
+    def _run(
+        self, orders: Mapping[str, Order], held: Collection[str], added_so: Collection[str], seen: Seen, deadline: Deadline
+    ) -> dict[str, Fault | None]:
+        """Start those that stand still, with their files arranged first, and see them go; a fault for each that cannot run.
+
+        Args:
+            held: tags of those whose files have to be arranged.
+            added_so: those of them that were just added stopped; their states do not show it yet.
+        """
         keys = qbittorrent_rows.handles(seen.rows)
         answers: dict[str, Fault | None] = {tag: faults.NOT_SHOWN for tag in orders if tag not in keys}
-        held = {tag for tag, order in orders.items() if qbittorrent_orders.held(order)}
-        added_so = held & set(new)  # their states do not show yet that they were added stopped
         still = {tag: seen.rows[keys[tag]] for tag in orders if tag in keys and (tag in added_so or _stands(seen.rows[keys[tag]]))}
         for tag, row in still.items():
             if (orders[tag].select or tag in held) and qbittorrent_rows.described(row):

@@ -36,10 +36,13 @@ def readable(order: Order) -> bool:
     )
 
 
-def parameters(order: Order, tag: str) -> Mapping[str, Any]:
+def parameters(order: Order, tag: str, *, stopped: bool) -> Mapping[str, Any]:
     """What `Client.torrents_add` is given. Nothing depends on how qBittorrent is set: every choice is made here.
 
-    What has files to arrange stops: a document before it begins, a magnet link as soon as it is described.
+    What has files to arrange stops: a magnet link as soon as it is described, a document before it begins.
+
+    Args:
+        stopped: what `held` says of it.
     """
     document = order.document if order.source.kind is SourceKind.TORRENT else None
     seeds = bool(order.seed_ratio)
@@ -51,7 +54,7 @@ def parameters(order: Order, tag: str) -> Mapping[str, Any]:
         "content_layout": "Original",
         "tags": tag,
         "category": order.category,
-        "is_stopped": held(order),
+        "is_stopped": stopped,
         "stop_condition": "MetadataReceived" if order.select and document is None else "None",
         "ratio_limit": order.seed_ratio if seeds else 0,
         "seeding_time_limit": math.ceil(order.seed_time_s / 60) if seeds and order.seed_time_s else -1,
@@ -62,7 +65,7 @@ def parameters(order: Order, tag: str) -> Mapping[str, Any]:
 
 
 def held(order: Order) -> bool:
-    """True when it is added stopped, for its files have to be arranged before it begins."""
+    """True when it is added stopped, for its files have to be arranged before it begins; reads the document, which may take a second."""
     if order.source.kind is not SourceKind.TORRENT or order.document is None:
         return False
     return bool(order.select) or long_names(order.document)
