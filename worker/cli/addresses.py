@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.jobs.errors import Rejected
+from worker.store import SQLITE, open_store, sqlite_path
 
 if TYPE_CHECKING:
     from worker.ports import JobStore
     from worker.settings import Settings
 
-SQLITE = "sqlite:///"
 VARIABLE = "HAUL_STORE_URL"
 
 
@@ -54,8 +54,7 @@ class Address:
     @property
     def path(self) -> Path | None:
         """The file of an SQLite store."""
-        path = self.url.removeprefix(SQLITE).lstrip("/")
-        return Path("/", path) if self.url.startswith(SQLITE) and path else None
+        return sqlite_path(self.url)
 
     def open(self, settings: Settings) -> JobStore:
         """The store; it is made when it is not there.
@@ -65,7 +64,6 @@ class Address:
             Transient: the store does not answer.
         """
         from worker.settings import SettingsError
-        from worker.store import open_store
 
         try:
             return open_store(self.url, profile=settings.profile)

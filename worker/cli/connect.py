@@ -102,9 +102,7 @@ def find_job(store: JobStore | None, id: str) -> Job:
 
 
 def _existing_store(settings: Settings) -> JobStore | None:
-    from worker.store import SQLITE, open_store
+    from worker.store import open_store, sqlite_path
 
-    address = settings.store_address
-    if address.startswith(SQLITE) and not Path("/", address.removeprefix(SQLITE)).exists():
-        return None
-    return open_store(address, profile=settings.profile)
+    path = sqlite_path(settings.store_address)
+    return None if path and not path.exists() else open_store(settings.store_address, profile=settings.profile)

@@ -12,7 +12,7 @@ from worker.limits import LEASE_S
 from worker.ports import JobStore
 from worker.settings import EMBEDDED, Settings
 from worker.store.migrate import NotCopied
-from worker.supervision.lease import Held
+from worker.supervision.lease import Held, engine_lease
 
 #: One for every run of the command, so that the next one after a kill need not wait for the leases to run out.
 OWNER = "haul store"
@@ -37,7 +37,7 @@ class Custody:
         Raises:
             Rejected: somebody holds one.
         """
-        for lease in (ADMISSION_LEASE, *(f"engine:{name}" for name in sorted(set(engines)))):
+        for lease in (ADMISSION_LEASE, *map(engine_lease, sorted(set(engines)))):
             for word, store in self._stores.items():
                 held = self._held.get((word, lease)) or Held(store, lease, OWNER)
                 if held.keep() is None:

@@ -75,8 +75,9 @@ def _addresses(settings: Settings, source: str | None, target: str | None) -> tu
     Raises:
         Rejected: there is nothing to copy, it is not said where to, or the two are one.
     """
-    from worker.cli.addresses import SQLITE, VARIABLE, Address
+    from worker.cli.addresses import VARIABLE, Address
     from worker.jobs.errors import Rejected
+    from worker.store import SQLITE
 
     one = Address.of("from", source or f"{SQLITE}{settings.data_dir / 'haul.db'}")
     if target is None and not settings.store_url.get_secret_value():

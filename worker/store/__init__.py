@@ -27,13 +27,18 @@ def open_store(url: str, *, profile: str = "development", clock: Callable[[], fl
         SettingsError: the URL, or what lies at its place, cannot be used; the message names `HAUL_STORE_URL`.
         Transient: the store is there and does not answer.
     """
-    path = url.removeprefix(SQLITE).lstrip("/")
-    if url.startswith(SQLITE) and path:
-        return _sqlite(Path("/", path), clock)
+    if path := sqlite_path(url):
+        return _sqlite(path, clock)
     if url.startswith(MONGODB):
         return _mongo(url, profile)
     scheme, colon, _ = url.partition(":")
     raise SettingsError(f"HAUL_STORE_URL: {scheme + colon if colon else 'the value'} is not the address of a store; {FIX}")
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file that the URL of an SQLite store names; None for other URLs."""
+    path = url.removeprefix(SQLITE).lstrip("/")
+    return Path("/", path) if url.startswith(SQLITE) and path else None
 
 
 def _sqlite(path: Path, clock: Callable[[], float] | None) -> SqliteStore:

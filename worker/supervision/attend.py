@@ -44,7 +44,7 @@ def sort(jobs: Sequence[Job]) -> Sorted:
 
 
 def orders(services: Services, jobs: Sequence[Job]) -> list[Order]:
-    """What the engine is asked to do for each job, with their `.torrent` files; of these at most `DOCUMENTS_MAX` jobs' worth."""
+    """What the engine is asked to do for each job, its `.torrent` file in memory; `at_once` bounds how many of those."""
     documents = services.store.torrents({job.description.document for job in jobs if job.description})
     seed_time_s = services.settings.seed_hours * 3600
     return [_order(job, documents, seed_time_s) for job in jobs]

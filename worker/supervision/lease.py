@@ -11,6 +11,11 @@ from worker.limits import LEASE_GIVE_UP_S, LEASE_RENEW_S, LEASE_S
 from worker.ports import JobStore, Lease
 
 
+def engine_lease(engine: str) -> str:
+    """The name of the lease under which an engine is owned."""
+    return f"engine:{engine}"
+
+
 class Held:
     """A lease that one loop holds and renews as it goes; not shared between threads.
 

@@ -16,7 +16,7 @@ from worker.ports import Engine, Lease, Poll, Services, Step, WaitingJob
 from worker.supervision import attend, settle
 from worker.supervision.board import Board
 from worker.supervision.diff import Findings, Patience, Watched, diff
-from worker.supervision.lease import Held
+from worker.supervision.lease import Held, engine_lease
 from worker.supervision.leftovers import Leftovers
 from worker.supervision.reconcile import Reconciler
 
@@ -40,7 +40,7 @@ class Owner:
         self.engine = engine
         self.ticked_at = time.monotonic()
         self._services = services
-        self._held = Held(services.store, f"engine:{engine.name}", services.owner)
+        self._held = Held(services.store, engine_lease(engine.name), services.owner)
         self._reconciler = Reconciler(services, engine)
         self._watched: dict[str, Watched] = {}
         self._board = Board(services, engine)

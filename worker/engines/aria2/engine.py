@@ -32,11 +32,10 @@ REQUEST_BYTES_DEFAULT = 2 * 1024 * 1024
 #: Rounds of asking and removing: a download that is stopped takes a few milliseconds to become a result.
 REMOVE_ROUNDS, REMOVE_PAUSE_S = 20, 0.02
 
-_ENDED = frozenset({"complete", "error", "removed"})
-
-
-#: aria2 makes every file of a torrent before it answers anything else: 10,000 take it some 10 s, in which it moves no byte.
+#: aria2 makes every file of a torrent before it does anything else: 9 to 29 s for 10,000 to 40,000 on a loaded machine.
 FILES_MAX = 5_000
+
+_ENDED = frozenset({"complete", "error", "removed"})
 
 
 class Aria2Engine:
