@@ -228,7 +228,7 @@ def test_row_4_what_is_no_magnet_link_is_never_given_to_it(qbittorrent: Qbittorr
 def test_what_was_added_and_not_begun_by_a_process_that_died_is_brought_to_its_end(qbittorrent: QbittorrentHarness) -> None:
     order = torrent_order(qbittorrent.engine, "begun", qbittorrent.pack().document, select=(2,))
     handle = qbittorrent.engine.handle("begun", 1)
-    assert qbittorrent.call("torrents_add", **parameters(order, handle)) == "Ok."
+    assert qbittorrent.call("torrents_add", **parameters(order, handle, stopped=True)) == "Ok."
     until_status(qbittorrent, handle, ItemStatus.PAUSED)
     submitted(qbittorrent, order)
     until_over(qbittorrent, handle)
