@@ -9,7 +9,7 @@ BIN := .venv/bin
 sync = [[ -x $(UV) ]] || python3 bin/bootstrap.py $(UV); $(UV) sync --quiet --frozen
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help get up test test-services lint bench compose-test
+.PHONY: help get up test test-services faults lint bench compose-test
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -22,10 +22,13 @@ up: .venv/ready-to-run ## run one machine's whole stack in the foreground; Ctrl-
 	@exec $(BIN)/haul up $(ARGS)
 
 test: .venv/ready-to-develop ## run the whole test suite: make test [ARGS="tests/unit -k name"]
-	@$(BIN)/pytest -n 2 --dist worksteal -q $(ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal -q --ignore tests/faults $(ARGS)
 
 test-services: .venv/ready-to-develop ## run the end-to-end tests once more, on MongoDB, Redis and engines that run by themselves
 	@HAUL_TEST_STACK=services $(BIN)/pytest -n 2 --dist worksteal -q tests/e2e $(ARGS)
+
+faults: .venv/ready-to-develop ## break everything around Haul and see what holds (docs/faults.md); most of it is waiting
+	@$(BIN)/pytest -n 6 --dist worksteal -q --timeout 300 tests/faults $(ARGS)
 
 lint: .venv/ready-to-develop ## check style, types and the import contracts
 	@$(BIN)/ruff check .

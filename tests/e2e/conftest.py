@@ -1,28 +1,17 @@
-"""The stacks of the end-to-end tests; the log of the workers is shown with a test that fails."""
+"""The stacks of the end-to-end tests."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Generator, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from tests import mongodb
 from tests.e2e.engines import newest_aria2c_program
-from tests.e2e.stack import MONGODB, SERVICES, CeleryWorker, Stack
+from tests.e2e.reports import mongodb_of_stacks, pytest_runtest_makereport
+from tests.e2e.stack import CeleryWorker, Stack
 
-
-@pytest.fixture(scope="session", autouse=True)
-def _mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The MongoDB of the stacks of this process, where they need one and the environment names none."""
-    if not SERVICES or os.environ.get(MONGODB):
-        yield
-        return
-    with mongodb.running(tmp_path_factory.mktemp("mongodb")) as url, pytest.MonkeyPatch.context() as patch:
-        patch.setenv(MONGODB, url)
-        yield
+__all__ = ["mongodb_of_stacks", "pytest_runtest_makereport"]
 
 
 @pytest.fixture(scope="session")
@@ -45,14 +34,3 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def user(request: pytest.FixtureRequest) -> str:
     """A user of this test alone."""
     return re.sub(r"[^a-z0-9]+", "-", request.node.name)[:100].strip("-")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Add the workers' log to the report of a failure."""
-    report = yield
-    if report.failed:
-        for name, value in getattr(item, "funcargs", {}).items():
-            if isinstance(value, Stack):
-                report.sections.append((f"workers of {name}", value.tail()))
-    return report

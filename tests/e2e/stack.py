@@ -85,12 +85,12 @@ class Worker(Protocol):
         """The exit code, or None while it runs."""
 
 
-class CeleryWorker:
-    """`celery -A worker worker -P threads --supervise`, as an operator starts it."""
+class Program:
+    """A Python program of the stack (`python -m …`) in a process of its own; its log goes to the stack's, it ends when we do."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
-        celery = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "worker", "worker", "-P", "threads", "-c", "4", "--supervise"]
-        tethered = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *celery]
+    def __init__(self, environment: Mapping[str, str], log: Path, *program: str) -> None:
+        module = [sys.executable, "-W", "ignore", "-m", *program]
+        tethered = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *module]
         with log.open("ab") as sink:
             self._process = subprocess.Popen(tethered, env={**os.environ, **environment}, stdout=sink, stderr=sink)
 
@@ -98,17 +98,28 @@ class CeleryWorker:
     def pid(self) -> int:
         return self._process.pid
 
+    def signal(self, number: int) -> None:
+        """Send a signal, if it runs."""
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
 
     def stop(self) -> int:
-        if self._process.poll() is None:
-            self._process.terminate()
+        """SIGTERM, and wait; the exit code."""
+        self._process.terminate()
         return self._process.wait(40)
 
     def ended(self) -> int | None:
         return self._process.poll()
+
+
+class CeleryWorker(Program):
+    """`celery -A worker worker -P threads --supervise`, as an operator starts it."""
+
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        super().__init__(environment, log, "celery", "-A", "worker", "worker", "-P", "threads", "-c", "4", "--supervise")
 
 
 #: `multiprocessing` looks after every child at each start; two threads that read one child's end lose its exit code.
@@ -257,6 +268,12 @@ class Stack:
             )
             assert worker.ended() is None, f"the worker ended: {self.tail()}"
         return worker
+
+    def run(self, *program: str, **environment: str) -> Program:
+        """Start `python -m program…` with the environment of this stack; it is killed with the stack, if it runs then."""
+        started = Program({**self.environment(), **environment}, self.log, *program)
+        self._held.callback(started.kill)
+        return started
 
     def owner(self) -> int | None:
         """The process that looks after all the engines, as their snapshots say."""

@@ -3,63 +3,37 @@
 from __future__ import annotations
 
 import base64
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.e2e.stack import Stack, digest, eventually
+from tests.e2e.stack import Program, Stack, digest, eventually
 from tests.origin import content
 from tests.torrents import pack, web_seeded
 from worker.cli.servers import free_port
 
 #: Far less than beat's minute and a sweeper's ten seconds for each of the steps.
 SOON_S = 15.0
-STOP_S = 40.0
 SIZE, SEED = 300_000, 11
 ENGINES = ("aria2", "qbittorrent")
 
 
-class Role:
-    """A program of the stack in its own process; its log goes to the stack's."""
-
-    def __init__(self, stack: Stack, *program: str, **environment: str) -> None:
-        known = {**os.environ, **stack.environment(), **environment}
-        with stack.log.open("ab") as sink:
-            self._process = subprocess.Popen([sys.executable, "-W", "ignore", "-m", *program], env=known, stdout=sink, stderr=sink)
-
-    def stop(self) -> int:
-        """SIGTERM, and wait; the exit code."""
-        self._process.terminate()
-        return self._process.wait(STOP_S)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-
 @pytest.fixture
-def roles(tmp_path: Path) -> Iterator[tuple[Stack, Role, str]]:
+def roles(tmp_path: Path) -> Iterator[tuple[Stack, Program, str]]:
     """The stack with its worker, its supervisor, and where the supervisor answers probes."""
     probes = free_port()
-    with ExitStack() as held:
-        stack = held.enter_context(Stack(tmp_path / "stack", engines=ENGINES))
-        supervisor = Role(stack, "worker.cli", "supervise", HAUL_METRICS_PORT=str(probes))
-        held.callback(supervisor.kill)
+    with Stack(tmp_path / "stack", engines=ENGINES) as stack:
+        supervisor = stack.run("worker.cli", "supervise", HAUL_METRICS_PORT=str(probes))
         celery = ("celery", "-A", "worker", "worker", "--pool", "prefork", "--concurrency", "2", "--without-gossip", "--without-mingle")
-        worker = Role(stack, *celery, HAUL_ALIVE_PATH=str(tmp_path / "alive"), REMAP_SIGTERM="SIGQUIT")
-        held.callback(worker.kill)
+        stack.run(*celery, HAUL_ALIVE_PATH=str(tmp_path / "alive"), REMAP_SIGTERM="SIGQUIT")
         eventually(lambda: stack.owner() is not None and (tmp_path / "alive").exists(), "both roles are up", seen=stack.tail)
         yield stack, supervisor, f"http://127.0.0.1:{probes}"
 
 
-def test_a_supervisor_alone_sends_the_messages_that_move_a_job(roles: tuple[Stack, Role, str], tmp_path: Path) -> None:
+def test_a_supervisor_alone_sends_the_messages_that_move_a_job(roles: tuple[Stack, Program, str], tmp_path: Path) -> None:
     stack, supervisor, probes = roles
     job = stack.ask(f"/file/apart?size={SIZE}&seed={SEED}", "ann")
     done = stack.until(job, "done", timeout_s=SOON_S)
@@ -80,11 +54,11 @@ def test_a_supervisor_alone_sends_the_messages_that_move_a_job(roles: tuple[Stac
 
 
 def test_torrents_that_come_by_the_api_are_fetched_by_both_engines_and_a_silent_address_holds_up_none(
-    roles: tuple[Stack, Role, str], tmp_path: Path
+    roles: tuple[Stack, Program, str], tmp_path: Path
 ) -> None:
     stack, supervisor, _ = roles
     port = free_port()
-    api = Role(stack, "worker.cli", "api", HAUL_API_PORT=str(port))
+    api = stack.run("worker.cli", "api", HAUL_API_PORT=str(port))
     try:
         jobs = f"http://127.0.0.1:{port}/v1/jobs"
         eventually(lambda: answers(jobs), "the API answers", seen=stack.tail)
