@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import platformdirs
@@ -16,6 +18,10 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 EMBEDDED = "embedded"
+#: Each may have posts under way at once.
+WEBHOOKS_MAX = 8
+
+_PLAIN = re.compile(r"[!-~]+")
 
 
 class SettingsError(Exception):
@@ -32,7 +38,7 @@ class Stack:
 
     Attributes:
         pid: the process that holds the data directory.
-        redis_url, engines: addresses with their secrets.
+        redis_url, engines, webhooks: addresses with their secrets.
         api_url: None when the stack runs no API.
     """
 
@@ -41,6 +47,7 @@ class Stack:
     engines: tuple[str, ...]
     api_url: str | None
     children: dict[str, int]
+    webhooks: tuple[str, ...] = ()
 
     def save(self, data_dir: Path) -> None:
         """Write atomically, readable by the owner only."""
@@ -56,7 +63,7 @@ class Stack:
         """The stack the file tells of, or None; that its processes live is not checked."""
         try:
             values = json.loads(stack_file(data_dir).read_text())
-            return Stack(**{**values, "engines": tuple(values["engines"])})
+            return Stack(**{**values, "engines": tuple(values["engines"]), "webhooks": tuple(values.get("webhooks", ()))})
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -100,6 +107,8 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8060, ge=0, le=65_535)
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    webhooks: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    webhook_secret: SecretStr = SecretStr("")
     metrics_port: int = Field(default=0, ge=0, le=65_535)
     alive_path: Path | None = None
     timezone: str = "UTC"
@@ -115,7 +124,7 @@ class Settings(BaseSettings):
     qbittorrent: str | None = None
     valkey: str | None = None
 
-    @field_validator("engines", "api_keys", "allow_networks", mode="before")
+    @field_validator("engines", "api_keys", "webhooks", "allow_networks", mode="before")
     @classmethod
     def _comma_list(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -124,6 +133,18 @@ class Settings(BaseSettings):
     @classmethod
     def _networks(cls, value: Any) -> Any:
         return tuple(ip_network(network) for network in value)
+
+    @field_validator("webhooks", mode="after")
+    @classmethod
+    def _receivers(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if len(value) > WEBHOOKS_MAX:
+            raise ValueError(f"{len(value)} addresses are too many; give at most {WEBHOOKS_MAX}")
+        for number, address in enumerate(value, 1):
+            if not _postable(address.get_secret_value()):
+                raise ValueError(
+                    f"number {number} is no http or https address in ASCII without a fragment; percent-encode commas and blanks"
+                )
+        return value
 
     @field_validator("timezone")
     @classmethod
@@ -170,12 +191,17 @@ class Settings(BaseSettings):
         return tuple(engine.get_secret_value() for engine in self.engines)
 
     @property
+    def webhook_addresses(self) -> tuple[str, ...]:
+        """Where events are posted, the receiver of jobs that name none first; may hold secrets."""
+        return tuple(address.get_secret_value() for address in self.webhooks)
+
+    @property
     def needs_stack(self) -> bool:
         """True while an address is `embedded`."""
         return EMBEDDED in (self.redis_address, *self.engine_addresses)
 
     def connected(self, stack: Stack | None = None) -> Settings:
-        """These settings with `embedded` replaced by the addresses of the running stack.
+        """These settings with `embedded` replaced by the addresses of the running stack, whose webhooks are ours when we have none.
 
         Raises:
             NoStack: no stack is given and none has written its addresses.
@@ -189,7 +215,23 @@ class Settings(BaseSettings):
         named = [address for address in self.engine_addresses if address != EMBEDDED]
         engines = [*stack.engines, *named] if EMBEDDED in self.engine_addresses else named
         update = {"redis_url": SecretStr(redis_url), "engines": tuple(SecretStr(e) for e in engines)}
-        return self.model_copy(update=update)
+        webhooks = self.webhooks or tuple(SecretStr(address) for address in stack.webhooks)
+        return self.model_copy(update={**update, "webhooks": webhooks})
+
+
+def _postable(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and port != 0
+        and not parts.fragment
+        and _PLAIN.fullmatch(address) is not None
+    )
 
 
 def load(**overrides: Any) -> Settings:

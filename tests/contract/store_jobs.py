@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, TypeVar
 
+from worker.jobs.description import Description
 from worker.jobs.events import EventType
-from worker.jobs.model import Description, Job, Request, Source, SourceKind, Transfer, new_job
+from worker.jobs.model import Job, Request, Source, SourceKind, Transfer, new_job
 from worker.jobs.states import Phase, State
 from worker.ports import Change, JobStore
 

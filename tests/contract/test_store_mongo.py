@@ -354,6 +354,7 @@ FINDS: dict[str, tuple[str, dict[str, Any], queries.Order, str]] = {
     "in_state": (queries.JOBS, queries.in_state(State.QUEUED, "a"), queries.BY_ID, "jobs_by_state_and_id"),
     "undescribed": (queries.JOBS, queries.undescribed("a"), queries.BY_ID, "jobs_undescribed"),
     "unsent": (queries.JOBS, queries.unsent(), queries.OLDEST_CHANGE, "jobs_unsent"),
+    "unposted": (queries.JOBS, queries.unposted("", NOW), queries.DUE, "jobs_unposted"),
     "page": (queries.JOBS, queries.page(JobFilter(), 9), queries.NEWEST, "jobs_newest"),
     "page of a user": (queries.JOBS, queries.page(_USER, 9), queries.NEWEST, "jobs_by_user"),
     "page of a user's states": (queries.JOBS, queries.page(_USERS_DONE, 9), queries.NEWEST, "jobs_by_user"),

@@ -165,7 +165,7 @@ def old_jobs(path: Path) -> list[Job]:
 
 def version_1_row(place: int, job: Job) -> tuple[object, ...]:
     """The row of a job, its document without the fields that came later."""
-    document = {name: value for name, value in to_document(job).items() if name not in ("progress", "sent", "description")}
+    document = {name: value for name, value in to_document(job).items() if name not in ("progress", "sent", "description", "hook")}
     event = max(event.version for event in job.events if event.type)
     engine = job.transfer.engine if job.transfer and not job.terminal else None
     return (place, job.id, job.user, job.state, job.version, place, event, job.sent, engine, job.needs_owner, json.dumps(document))
@@ -273,6 +273,7 @@ def test_every_query_goes_by_an_index_and_sorts_nothing(connection: sqlite3.Conn
         ("NEEDING_OWNER", "jobs_needing_owner (engine=?)"),
         ("UNSENT", "jobs_unsent"),
         ("UNDESCRIBED", "jobs_undescribed (id>?)"),
+        ("UNPOSTED", "jobs_unposted (<expr>=? AND <expr><?)"),
         ("TORRENTS", "sqlite_autoindex_torrents_1 (id=?)"),
         ("IN_STATE", "jobs_by_state_and_id (state=? AND id>?)"),
         ("COUNTS", "COVERING INDEX jobs_by_state"),
@@ -311,6 +312,36 @@ def test_a_database_somebody_keeps_locked_is_a_passing_fault(path: Path, opener:
     other.execute("ROLLBACK")
     other.close()
     assert store.apply([Change(job, admitted(job))])[0].won
+    store.close()
+
+
+def test_a_file_that_is_up_to_date_opens_while_another_process_writes(path: Path, opener: Opener) -> None:
+    first = opener()
+    job = a_job("k")
+    first.insert([job])
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    second = opener()
+    assert second.get([job.id]) == {job.id: job}
+    assert second.now() == pytest.approx(first.now(), abs=1)
+    other.close()
+    first.close()
+    second.close()
+
+
+def test_a_file_that_was_taken_away_is_neither_used_nor_made_anew(path: Path, opener: Opener) -> None:
+    store = opener()
+    job = a_job("k")
+    store.insert([job])
+    path.rename(path.with_suffix(".aside"))
+    for call in (lambda: store.insert([a_job("lost")]), lambda: store.get([job.id])):
+        with pytest.raises(Transient, match="was removed or replaced while it was open; put it back"):
+            call()
+    with pytest.raises(SettingsError, match=r"is gone, and its log .* is still there; put the file back"):
+        opener()
+    assert not path.exists()
+    path.with_suffix(".aside").rename(path)
+    assert store.get([job.id]) == {job.id: job}
     store.close()
 
 

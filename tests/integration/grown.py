@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tests.contract.store_jobs import NOW, a_job, a_torrent_job, admitted, described, started
 from worker.jobs.events import EventType
+from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress, Result
 from worker.jobs.states import Cause, State, Want
 from worker.ports import JobFilter, JobStore, Run
@@ -62,7 +63,8 @@ def _job(number: int, names: list[str]) -> Job:
         job = job.noted(
             NOW + line, f"line {line}", event=EventType.STARTED if line % 3 else None, data={"n": [line, 0.5, None, {"ü": True}]}
         )
-    return _moved(job, state, number)
+    hook = Hook("" if number % 4 else "0123456789abcdef", "host:1", number % 3, number % 2, NOW, NOW + number) if number % 3 else None
+    return replace(_moved(job, state, number), hook=hook)
 
 
 def _moved(job: Job, state: State, number: int) -> Job:

@@ -30,6 +30,7 @@ class JobSpec(BaseModel):
     select: str | list[int] | None = Field(default=None, description="file numbers of a torrent from 1, or a text like 1,3-5")
     seed_ratio: float | None = None
     category: str | None = None
+    webhook: str | None = Field(default=None, description="where its events are posted: one of the operator's addresses; else the first")
 
 
 class JobsQuery(BaseModel):
@@ -88,6 +89,7 @@ class JobView(BaseModel):
     size: int | None
     sha256: str | None
     seeding: bool
+    webhook: str | None = Field(description="host that its events are posted to")
     created_at: float
     updated_at: float
     version: int
@@ -123,6 +125,8 @@ class EngineView(BaseModel):
     live: int = Field(description="slots taken by jobs")
     speed: int | None
     free_bytes: int | None
+    items: int | None = Field(description="everything it has, whoever gave it")
+    foreign: int | None = Field(description="items that are not ours; they are left alone")
     owner: str | None
 
 
@@ -138,3 +142,4 @@ class QueueView(EngineList):
     jobs: dict[State, int]
     waiting: int = Field(description="jobs in the waiting index")
     intake: int = Field(description="messages of bots that are not yet recorded")
+    parked: int = Field(description="messages put aside that nobody could decode or deal with, the newest 1,000")

@@ -203,6 +203,7 @@ class EmbeddedStack:
                 engines=tuple(f"{urls[name]}?name={name}&{options}" for name in ENGINES if name in urls),
                 api_url=self._api_url,
                 children={server.name: server.process.pid for server in self._servers()},
+                webhooks=self._settings.webhook_addresses,
             )
             if not self._retired:
                 self._stack.save(self._settings.data_dir)

@@ -34,6 +34,7 @@ def add(
     select: options.Select = None,
     seed_ratio: options.SeedRatio = None,
     category: options.Category = None,
+    webhook: options.Webhook = None,
     guard: options.Guard = False,
     as_json: options.Json = False,
 ) -> None:
@@ -61,6 +62,7 @@ def add(
         select=select,
         seed_ratio=seed_ratio,
         category=category,
+        webhook=webhook,
         guard=guard,
     )
     # The owner of an embedded stack acts for this machine; on engines elsewhere we are a client like any other.

@@ -79,6 +79,7 @@ class Client:
         select: str | Sequence[int] | None = None,
         seed_ratio: float | None = None,
         category: str | None = None,
+        webhook: str | None = None,
         confirm_s: float = 0.0,
     ) -> Ticket:
         """Ask for a download.
@@ -89,6 +90,7 @@ class Client:
             torrent: in place of `uri`, the bytes of a `.torrent` file of at most 1 MiB; the HTTP API takes larger ones.
             key: the bot's own name for the request, such as `chat:message`. Asked for again it is the same job, never a
                 second download.
+            webhook: where the job's events are posted: one of the stack's `HAUL_WEBHOOKS`; the first of them when left out.
             confirm_s: wait so long to hear that it is recorded; the ticket stays `accepted` when the time is over. Without
                 `api_url` a key that was known before is not confirmed.
 
@@ -111,6 +113,7 @@ class Client:
             "select": list(select) if isinstance(select, Sequence) and not isinstance(select, str) else select,
             "seed_ratio": seed_ratio,
             "category": category,
+            "webhook": webhook,
         }
         body, request = _checked(given)
         place = None if confirm_s <= 0 or self._api else self._feed.now()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+
+from worker.jobs.model import Transfer
 
 WORK = ".haul"
 
@@ -20,6 +23,16 @@ def delete_work_directory(directory: str) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     with contextlib.suppress(OSError):
         Path(directory).parent.rmdir()
+
+
+def delete_work(transfer: Transfer, volumes: Mapping[str, str]) -> None:
+    """Remove what every engine keeps of a transfer, for it may have been tried on several; idempotent.
+
+    Args:
+        volumes: of the engines, by their names.
+    """
+    for directory in {transfer.directory, *(work_directory(volume, transfer.id, engine) for engine, volume in volumes.items())}:
+        delete_work_directory(directory)
 
 
 def has_hole(path: str) -> bool:

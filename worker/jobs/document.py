@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from worker.jobs.description import Description
 from worker.jobs.events import Event, EventType
-from worker.jobs.model import Description, Job, Progress, Result, Source, SourceKind, Transfer
+from worker.jobs.hooks import Hook
+from worker.jobs.model import Job, Progress, Result, Source, SourceKind, Transfer
 from worker.jobs.states import Cause, Phase, Reason, State, Want
 
 
@@ -18,6 +21,7 @@ def to_document(job: Job) -> dict[str, Any]:
     document["transfer"] = _plain(job.transfer) if job.transfer else None
     document["progress"] = _plain(job.progress)
     document["result"] = _plain(job.result) if job.result else None
+    document["hook"] = _plain(job.hook) if job.hook else None
     document["select"] = list(job.select)
     document["events"] = [_plain(event) for event in job.events]
     return document
@@ -31,7 +35,7 @@ def from_document(document: dict[str, Any]) -> Job:
     known["events"] = tuple(
         Event(e["version"], e["at"], e["text"], EventType(e["type"]) if e["type"] else None, e["data"]) for e in document["events"]
     )
-    for name, kind in (("description", Description), ("transfer", Transfer), ("progress", Progress), ("result", Result)):
+    for name, kind in _PARTS.items():
         if known.get(name) is not None:
             known[name] = kind(**{f.name: known[name][f.name] for f in fields(kind) if f.name in known[name]})
     for name, enum in (("state", State), ("phase", Phase), ("reason", Reason), ("cause", Cause), ("want", Want)):
@@ -41,6 +45,7 @@ def from_document(document: dict[str, Any]) -> Job:
 
 
 _JOB_FIELDS = tuple(f.name for f in fields(Job))
+_PARTS: Mapping[str, Any] = {"description": Description, "transfer": Transfer, "progress": Progress, "result": Result, "hook": Hook}
 
 
 def _plain(value: Any) -> dict[str, Any]:

@@ -40,11 +40,17 @@ class Transient(HaulError):
 
     Attributes:
         service: which one (`store`, `redis`, `engine aria2`), for people.
+        detail: the message without the service.
     """
 
     def __init__(self, service: str, message: str) -> None:
         super().__init__(f"{service}: {message}")
         self.service = service
+        self.detail = message
+
+    def __reduce__(self) -> tuple[type[Transient], tuple[str, str]]:
+        """Celery copies the exceptions of its tasks by pickle."""
+        return type(self), (self.service, self.detail)
 
 
 class LeaseLost(Transient):

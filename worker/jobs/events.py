@@ -43,7 +43,11 @@ class Event:
 
 
 def extended(events: tuple[Event, ...], entry: Event, sent: int) -> tuple[Event, ...]:
-    """The timeline with one more line; when it is too long the oldest lines go that the outside was told or need not be."""
+    """The timeline with one more line; when it is too long the oldest lines go that the outside was told or need not be.
+
+    Args:
+        sent: version of the last event that everybody who is to hear of it was told.
+    """
     longer = (*events, entry)
     surplus = len(longer) - TIMELINE_ENTRIES_MAX
     if surplus <= 0:

@@ -9,7 +9,9 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from worker.jobs.description import Description
 from worker.jobs.events import Event, EventType, extended
+from worker.jobs.hooks import Hook
 from worker.jobs.states import TERMINAL, Cause, Phase, Reason, State, Want, check
 
 
@@ -43,25 +45,6 @@ class Source:
         host = parts.netloc.rpartition("@")[2]
         query = "…" if parts.query else ""
         return urlunsplit((parts.scheme, host, parts.path, query, ""))
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What a job's `.torrent` file says; the file itself is kept in the store, beside the records.
-
-    Attributes:
-        document: name of the file in the store (`JobStore.torrents`): its SHA-256 in hexadecimal.
-        size: bytes of all files, selected or not.
-        files: how many there are.
-        v1, v2: infohashes, 40 and 64 hexadecimal digits; one of them may be absent.
-    """
-
-    document: str
-    name: str
-    size: int
-    files: int
-    v1: str | None = None
-    v2: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +102,7 @@ class Request:
     """What a door was asked for, already validated (`worker.jobs.requests.parse`).
 
     Attributes:
+        webhook: the receiver of its events that it names; the settings tell whether there is such a one.
         document: the `.torrent` file that came with it; `description` is what it says.
     """
 
@@ -136,6 +120,7 @@ class Request:
     seed_ratio: float | None = None
     category: str | None = None
     guarded: bool = True
+    webhook: str | None = None
     description: Description | None = None
     document: bytes | None = None
 
@@ -159,7 +144,8 @@ class Job:
         description: of a torrent whose file was uploaded, or has been fetched.
         failures: automatic retries since the user last asked.
         not_before: store clock; not admitted earlier.
-        sent: version of the last event told to the outside.
+        sent: version of the last event told to the outside, by the event stream.
+        hook: its webhook, if it has one.
     """
 
     id: str
@@ -195,6 +181,7 @@ class Job:
     seeding: bool = False
     events: tuple[Event, ...] = ()
     sent: int = 0
+    hook: Hook | None = None
     created_at: float = 0.0
     updated_at: float = 0.0
 
@@ -226,6 +213,11 @@ class Job:
     def unsent(self) -> tuple[Event, ...]:
         """Events the outside has not been told, oldest first."""
         return tuple(event for event in self.events if event.type and event.version > self.sent)
+
+    @property
+    def unposted(self) -> tuple[Event, ...]:
+        """Events the receiver of its webhook has not been told, oldest first; none without a webhook."""
+        return tuple(event for event in self.events if event.type and self.hook and event.version > self.hook.sent)
 
     @property
     def needs_owner(self) -> bool:
@@ -273,7 +265,8 @@ class Job:
         **changes: Any,
     ) -> Job:
         """The job in the same state, one version on, with other fields set and, given a text, a line in its timeline."""
-        events = extended(self.events, Event(self.version + 1, at, text, event, data or {}), self.sent) if text else self.events
+        told = min(self.sent, self.hook.sent) if self.hook else self.sent
+        events = extended(self.events, Event(self.version + 1, at, text, event, data or {}), told) if text else self.events
         return replace(self, version=self.version + 1, updated_at=at, events=events, **changes)
 
 
@@ -286,7 +279,7 @@ def job_id(user: str, key: str | None) -> str:
 
 def new_job(request: Request, at: float, id: str | None = None) -> Job:
     """A `queued` record for the request, with its first event; `id` for a request without a key that has one already."""
-    copied = {f.name: getattr(request, f.name) for f in fields(Request) if f.name not in ("key", "user", "document")}
+    copied = {f.name: getattr(request, f.name) for f in fields(Request) if f.name not in ("key", "user", "webhook", "document")}
     first = Event(1, at, "queued", EventType.QUEUED)
     return Job(
         id=id if id and request.key is None else job_id(request.user, request.key),

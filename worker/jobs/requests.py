@@ -76,6 +76,7 @@ def parse(spec: Mapping[str, Any], *, owner: bool = False) -> Request:
         select=select,
         seed_ratio=_optional(spec, "seed_ratio", _ratio),
         category=_optional(spec, "category", lambda v: _short("category", v)),
+        webhook=_optional(spec, "webhook", lambda v: _label("webhook", v, URI_BYTES_MAX)),
         description=describe(document, select) if document is not None else None,
         document=document,
     )

@@ -14,21 +14,17 @@ RETRIES: Mapping[Cause, int] = {
     Cause.INTERRUPTED: 5,
     Cause.STALLED: 2,
     Cause.METADATA: 1,
-    Cause.DISK: 20,
     Cause.ENGINE: 5,
 }
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 60.0
-DISK_RETRY_S = 30.0
 
 #: HTTP statuses after which the same request may succeed later.
 PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 509, *range(520, 528)})
 
 
-def backoff_s(failures: int, cause: Cause) -> float:
-    """Seconds to the next try: exponential with full jitter above a half; a full disk is looked at steadily."""
-    if cause is Cause.DISK:
-        return DISK_RETRY_S
+def backoff_s(failures: int) -> float:
+    """Seconds to the next try: exponential with full jitter above a half."""
     ceiling = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0**failures)
     return ceiling * (0.5 + random.random() / 2)  # noqa: S311 - spreads load, guards nothing
 

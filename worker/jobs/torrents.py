@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.jobs.bencode import NotBencode, decode
+from worker.jobs.description import Description
 from worker.jobs.errors import Rejected
-from worker.jobs.model import Description
 
 #: libtorrent's own limit (`max_torrent_file_size`); aria2 has none.
 TORRENT_BYTES_MAX = 10_000_000

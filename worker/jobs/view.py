@@ -45,6 +45,7 @@ def job_view(job: Job, progress: Progress | None = None) -> dict[str, Any]:
         "size": job.result.size if job.result and job.state is State.DONE else None,
         "sha256": job.result.sha256 if job.result and job.state is State.DONE else None,
         "seeding": job.seeding,
+        "webhook": job.hook.host if job.hook else None,
         "created_at": job.created_at,
         "updated_at": job.updated_at,
         "version": job.version,

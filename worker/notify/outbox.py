@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.jobs.events import published
-from worker.ports import Services
+from worker.ports import Services, Step
 
 
 def drain(services: Services, limit: int) -> int:
@@ -23,4 +23,6 @@ def drain(services: Services, limit: int) -> int:
     services.notifier.deliver(events)
     services.failpoints.hit("notify.mark")
     services.store.mark_sent({job.id: job.version for job in jobs})
+    if any(job.unposted for job in jobs):
+        services.nudger.nudge(Step.WEBHOOK)
     return len(jobs)

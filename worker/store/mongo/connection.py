@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
@@ -15,6 +16,7 @@ from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
     ConfigurationError,
+    ConnectionFailure,
     DuplicateKeyError,
     InvalidOperation,
     OperationFailure,
@@ -27,6 +29,7 @@ from pymongo.uri_parser import split_options
 from worker.jobs.errors import Transient
 from worker.store.mongo.documents import Document
 from worker.store.mongo.queries import COUNTERS, INDEXES, JOBS, RUNS
+from worker.store.outage import Outage
 
 T = TypeVar("T")
 
@@ -35,6 +38,8 @@ DATABASE = "haul"
 VERSION_MIN = 5
 TOO_OLD = f"the server is MongoDB {{}}, and Haul needs {VERSION_MIN}.0 or later; upgrade the server"
 TIMEOUT_MS = 10_000
+#: A connection that breaks so soon is worth another try; a call that waited longer has had its time.
+REPEAT_WITHIN_S = 2.0
 
 _ALWAYS: Mapping[str, Any] = {
     "appName": "haul",
@@ -84,6 +89,7 @@ class MongoConnection:
     def __init__(self, url: str, profile: str = "development") -> None:
         self.name = database_name(url)
         client = _client(url, OPTIONS[profile])
+        self._outage = Outage(TIMEOUT_MS / 1_000)
         try:
             self._client = client
             self._codec: CodecOptions[Document] = CodecOptions(tz_aware=True)
@@ -102,21 +108,30 @@ class MongoConnection:
         return self.call(lambda: self._client.admin.command(name, codec_options=self._codec))
 
     def call(self, once: Callable[[], T]) -> T:
-        """What `once` returns; it is called again when the connection broke under it, and must be harmless to repeat.
+        """What `once` returns; it is called again when the connection broke soon under it, and must be harmless to repeat.
 
         Raises:
-            Transient: the server did not do it, or did not say so.
+            Transient: the server did not do it, or did not say so. While it is known to be silent, at once.
         """
+        self._outage.check()
+        begun, silent = time.monotonic(), None
         try:
             try:
                 return once()
             except ServerSelectionTimeoutError:
                 raise
             except (AutoReconnect, DuplicateKeyError):  # two upserts of one document at once: the second now finds it
+                if time.monotonic() - begun > REPEAT_WITHIN_S:
+                    raise
                 return once()
         except PyMongoError as error:
             # Not as its cause: the driver's errors quote the documents they are about, and URLs carry tokens.
-            raise self._transient(error) from None
+            transient = self._transient(error)
+            if isinstance(error, ConnectionFailure):
+                silent = transient
+            raise transient from None
+        finally:
+            self._outage.note(silent)
 
     def close(self) -> None:
         """Close all connections; idempotent."""

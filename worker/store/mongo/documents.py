@@ -27,14 +27,19 @@ def new_document(job: Job, place: int, op: ObjectId) -> Document:
     """
     document = {"_id": job.id, **job_document(job), "progress": asdict(job.progress), "sent": job.sent}
     last = last_event(job)
-    untold = {"untold": last} if last > job.sent else {}
-    return document | untold | {"seq": place, "changed": place, "ops": [op]}
+    if last > job.sent:
+        document["untold"] = last
+    if job.hook:
+        document["hook"] = asdict(job.hook)
+    if job.unposted:
+        document["unposted"] = last
+    return document | {"seq": place, "changed": place, "ops": [op]}
 
 
 def job_document(job: Job) -> Document:
-    """What a change replaces: the job without id, progress and sent, and those of `FLAGS` that hold."""
+    """What a change replaces: the job without id, progress, sent and hook, and those of `FLAGS` that hold."""
     document = to_document(job)
-    del document["id"], document["progress"], document["sent"]
+    del document["id"], document["progress"], document["sent"], document["hook"]
     at_engine = not job.terminal or (job.state is State.DONE and job.seeding)
     flags = (job.transfer.engine if job.transfer and at_engine else None, job.needs_owner, job.needs_description)
     return document | {name: value for name, value in zip(FLAGS, flags, strict=True) if value}

@@ -7,6 +7,7 @@ stand behind `$literal`. What a name stands for is in `mongo_documents`; further
     changed   place in the order of changes, from the same counter
     ops       marks of the last writes that recorded or changed it
     untold    version of the last event for the outside, while that has not been told it
+    unposted  the same, of the receiver of its webhook
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 
+from worker.jobs.hooks import Hook
 from worker.jobs.model import Progress
 from worker.jobs.states import IN_SLOT, LIVE, State
 from worker.ports import Change, JobFilter, Lease
@@ -59,6 +61,11 @@ INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
         ),
         IndexModel([("changed", ASCENDING)], name="jobs_unsent", partialFilterExpression={"untold": {"$exists": True}}),
         IndexModel(
+            [("hook.receiver", ASCENDING), ("hook.not_before", ASCENDING), ("changed", ASCENDING)],
+            name="jobs_unposted",
+            partialFilterExpression={"unposted": {"$exists": True}},
+        ),
+        IndexModel(
             [("undescribed", ASCENDING), ("_id", ASCENDING)],
             name="jobs_undescribed",
             partialFilterExpression={"undescribed": True},
@@ -76,21 +83,23 @@ INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
 NEWEST: Sequence[tuple[str, int]] = (("seq", DESCENDING),)
 OLDEST_CHANGE: Sequence[tuple[str, int]] = (("changed", ASCENDING),)
 BY_ID: Sequence[tuple[str, int]] = (("_id", ASCENDING),)
+DUE: Sequence[tuple[str, int]] = (("hook.not_before", ASCENDING), ("changed", ASCENDING))
 
 # ---- jobs: writes ----------------------------------------------------------------------------------------------
 
 
 def apply(change: Change, place: int, op: ObjectId, until_ms: int | None) -> UpdateOne:
-    """The compare-and-set of one change; it never touches `progress` nor `seq`, and `sent` only ever rises."""
+    """The compare-and-set of one change; it never touches `progress`, `hook` nor `seq`, and `sent` only ever rises."""
     old, new = change.old, change.new
     document = job_document(new)
     absent = [name for name in FLAGS if name not in document]
     document["changed"] = place
     last = last_event(new)
-    if last <= new.sent:
-        absent.append("untold")
-    elif last == new.version:
-        document["untold"] = last  # an event of this very version; of older ones only `mark_sent` knows
+    for name, sent in (("untold", new.sent), ("unposted", new.hook.sent if new.hook else last)):
+        if last <= sent:
+            absent.append(name)
+        elif last == new.version:
+            document[name] = last  # an event of this very version; of older ones only the marks know
     marks: Document = {"$each": [op], "$slice": -OPS_KEPT}
     update: Document = {"$set": document, "$max": {"sent": new.sent}, "$push": {"ops": marks}}
     if absent:
@@ -107,6 +116,14 @@ def mark_sent(id: str, sent: int) -> UpdateOne:
     """Raise `sent`, and strike `untold` when that was the last event."""
     told: Document = {"$cond": [{"$lte": ["$untold", sent]}, "$$REMOVE", "$untold"]}
     return UpdateOne({"_id": id, "sent": {"$lt": sent}}, [{"$set": {"sent": sent, "untold": told}}])
+
+
+def mark_posted(id: str, hook: Hook) -> UpdateOne:
+    """Move `hook` on, and strike `unposted` when that was the last event."""
+    behind: list[Document] = [{"hook.sent": {"$lt": hook.sent}}, {"hook.sent": hook.sent, "hook.failures": {"$lt": hook.failures}}]
+    told: Document = {"$cond": [{"$lte": ["$unposted", hook.sent]}, "$$REMOVE", "$unposted"]}
+    marks = {f"hook.{name}": getattr(hook, name) for name in ("sent", "failures", "failing_since", "not_before")}
+    return UpdateOne({"_id": id, "$or": behind}, [{"$set": {**marks, "unposted": told}}])
 
 
 def within(until_ms: int | None) -> Document:
@@ -147,6 +164,11 @@ def unsent() -> Document:
     return {"untold": {"$exists": True}, "changed": {"$gt": 0}}
 
 
+def unposted(receiver: str, now: float) -> Document:
+    """`JobStore.unposted`, to be read by `DUE`."""
+    return {"unposted": {"$exists": True}, "hook.receiver": receiver, "hook.not_before": {"$lte": now}}
+
+
 def page(where: JobFilter, before: int) -> Document:
     """`JobStore.page`, to be read by `NEWEST`; a user's jobs of any state are those of each, which the server merges in order."""
     states = where.states if where.states is not None else tuple(State) if where.user is not None else None
@@ -176,11 +198,14 @@ def take(n: int) -> Document:
     return {"$inc": {"n": n}}
 
 
-# ---- leases: {_id: name, owner, token, until_ms} ---------------------------------------------------------------
+# ---- leases: {_id: name, owner, token, until_ms, ttl_ms} -------------------------------------------------------
 
 
 def acquire(owner: str, ttl_ms: int) -> Pipeline:
     """Take the lease when it is over or nobody's, prolong it when it is the owner's, leave it alone otherwise.
+
+    One that lasts longer than anybody asked for (`ttl_ms`) is from before the server's clock was set back. It is cut to what
+    was asked for, from now on: else nobody could follow a dead holder until the clock has come as far again.
 
     The decision stands in the update, not in the filter: an upsert must not have `$expr` there.
     """
@@ -188,12 +213,15 @@ def acquire(owner: str, ttl_ms: int) -> Pipeline:
     over: Document = {"$lte": [{"$ifNull": ["$until_ms", 0]}, NOW_MS]}
     until: Document = {"$add": [NOW_MS, ttl_ms]}
     later: Document = {"$max": ["$until_ms", until]}
+    longest: Document = {"$max": ["$ttl_ms", ttl_ms]}
+    cut: Document = {"$min": ["$until_ms", {"$add": [NOW_MS, {"$ifNull": ["$ttl_ms", "$until_ms"]}]}]}
     return [
         {
             "$set": {
                 "owner": {"$cond": [over, {"$literal": owner}, "$owner"]},
                 "token": {"$cond": [over, {"$add": [{"$ifNull": ["$token", 0]}, 1]}, "$token"]},
-                "until_ms": {"$cond": [over, until, {"$cond": [mine, later, "$until_ms"]}]},
+                "until_ms": {"$cond": [over, until, {"$cond": [mine, later, cut]}]},
+                "ttl_ms": {"$cond": [over, ttl_ms, {"$cond": [mine, longest, "$ttl_ms"]}]},
             }
         }
     ]
@@ -201,7 +229,7 @@ def acquire(owner: str, ttl_ms: int) -> Pipeline:
 
 def renew(ttl_ms: int) -> Pipeline:
     """A later end."""
-    return [{"$set": {"until_ms": {"$max": ["$until_ms", {"$add": [NOW_MS, ttl_ms]}]}}}]
+    return [{"$set": {"until_ms": {"$max": ["$until_ms", {"$add": [NOW_MS, ttl_ms]}]}, "ttl_ms": {"$max": ["$ttl_ms", ttl_ms]}}}]
 
 
 #: Nobody's; the token stays, so that it never comes back.

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from bson import ObjectId
 
 from worker.jobs.errors import LeaseLost, Transient
+from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
 from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run
@@ -118,6 +119,14 @@ class MongoStore:
     def mark_sent(self, sent: Mapping[str, int]) -> None:
         """See `JobStore.mark_sent`."""
         self._jobs.update([queries.mark_sent(id, version) for id, version in sent.items()])
+
+    def unposted(self, receiver: str, now: float, limit: int) -> list[Job]:
+        """See `JobStore.unposted`."""
+        return self._some(queries.unposted(receiver, now), queries.DUE, limit)
+
+    def mark_posted(self, marks: Mapping[str, Hook]) -> None:
+        """See `JobStore.mark_posted`."""
+        self._jobs.update([queries.mark_posted(id, hook) for id, hook in marks.items()])
 
     def page(self, where: JobFilter, limit: int, cursor: str | None = None) -> Page:
         """See `JobStore.page`."""

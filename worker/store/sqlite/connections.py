@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from worker.jobs.errors import Transient
+from worker.store.outage import Outage
 from worker.store.sqlite.schema import check_file
 
 #: How long a call waits for other processes.
@@ -51,11 +52,15 @@ class Connections:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if Path(f"{path}-wal").exists() and not path.exists():  # a new file would take the log from those who still use the old one
+            raise ValueError(f"is gone, and its log {path.name}-wal is still there; put the file back, or remove the log as well")
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         check_file(path)
         self._path = path
+        self._file = _identity(path)
         self._closed = False
         self._turn = threading.Lock()
+        self._outage = Outage(BUSY_S)
         # A place without a connection opens one when it is first lent.
         self._readers: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue(READERS_MAX)
         for _ in range(READERS_MAX):
@@ -70,12 +75,13 @@ class Connections:
         Raises:
             Transient: the database cannot be written to now; nothing was written.
         """
+        self._outage.check()
         if not self._turn.acquire(timeout=THREADS_WAIT_S):
             raise Transient("store", f"{self._path}: the threads of this process kept it busy for {THREADS_WAIT_S:g} s")
         try:
             self._check_open()
+            self._begin()
             with self._mapped():
-                self._writer.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._writer
                     self._writer.execute("COMMIT")
@@ -127,6 +133,17 @@ class Connections:
             self._writer.close()
             self._turn.release()
 
+    def _begin(self) -> None:
+        locked: Transient | None = None
+        try:
+            with self._mapped():
+                self._writer.execute("BEGIN IMMEDIATE")
+        except Transient as error:
+            locked = error
+            raise
+        finally:
+            self._outage.note(locked)
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
@@ -139,8 +156,12 @@ class Connections:
         return connection
 
     def _check_open(self) -> None:
+        """SQLite would go on in a file that was taken away, where nobody finds again what it writes."""
         if self._closed:
             raise Transient("store", f"{self._path} is closed in this process")
+        if _identity(self._path) != self._file:
+            what = "was removed or replaced while it was open; put it back, or start this process again"
+            raise Transient("store", f"{self._path} {what}")
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:
@@ -152,6 +173,15 @@ class Connections:
             if words is None:
                 raise
             raise Transient("store", f"{self._path}: {words} ({error})") from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file lies at the path; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _use_log(connection: sqlite3.Connection) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from worker.jobs.states import IN_SLOT, TERMINAL, State
 
-_JOB = "SELECT jobs.seq, jobs.document, jobs.sent, progress.document FROM jobs LEFT JOIN progress USING (seq)"
+_JOB = "SELECT jobs.seq, jobs.document, jobs.sent, progress.document, jobs.hook FROM jobs LEFT JOIN progress USING (seq)"
 _TERMINAL = ", ".join(f"'{state}'" for state in sorted(TERMINAL))
 _IN_SLOT = ", ".join(f"'{state}'" for state in sorted(IN_SLOT))
 
@@ -17,8 +17,8 @@ CHANGES = "SELECT changes FROM meta WHERE one = 1"
 
 # ---- jobs: writes ----
 INSERT = """
-    INSERT INTO jobs (id, user, state, version, changed, event, sent, engine, needs_owner, undescribed, document)
-    VALUES (:id, :user, :state, :version, :changed, :event, :sent, :engine, :needs_owner, :undescribed, :document)
+    INSERT INTO jobs (id, user, state, version, changed, event, sent, engine, needs_owner, undescribed, document, hook)
+    VALUES (:id, :user, :state, :version, :changed, :event, :sent, :engine, :needs_owner, :undescribed, :document, :hook)
     ON CONFLICT (id) DO NOTHING
 """
 APPLY = """
@@ -33,6 +33,10 @@ SET_PROGRESS = f"""
 """  # noqa: S608 - all that is put together in this module are its own constants
 FIRST_PROGRESS = "INSERT INTO progress (seq, document) SELECT seq, :document FROM jobs WHERE id = :id"
 MARK_SENT = "UPDATE jobs SET sent = :sent WHERE id = :id AND sent < :sent"
+MARK_POSTED = """
+    UPDATE jobs SET hook = :hook
+    WHERE id = :id AND (json_extract(hook, '$.sent'), json_extract(hook, '$.failures')) < (:sent, :failures)
+"""
 
 # ---- jobs: reads ----
 GET = f"{_JOB} WHERE jobs.id IN (SELECT value FROM json_each(:ids))"  # noqa: S608
@@ -41,6 +45,12 @@ NEEDING_OWNER = f"{_JOB} WHERE jobs.engine = :engine AND jobs.needs_owner = 1 OR
 IN_STATE = f"{_JOB} WHERE jobs.state = :state AND jobs.id > :after ORDER BY jobs.id LIMIT :limit"
 UNDESCRIBED = f"{_JOB} WHERE jobs.undescribed = 1 AND jobs.id > :after ORDER BY jobs.id LIMIT :limit"
 UNSENT = f"{_JOB} WHERE jobs.event > jobs.sent ORDER BY jobs.changed LIMIT :limit"
+UNPOSTED = f"""
+    {_JOB}
+    WHERE json_extract(jobs.hook, '$.receiver') = :receiver AND json_extract(jobs.hook, '$.not_before') <= :now
+        AND jobs.event > json_extract(jobs.hook, '$.sent')
+    ORDER BY json_extract(jobs.hook, '$.not_before'), jobs.changed LIMIT :limit
+"""
 COUNTS_OF = "SELECT state, count(*) FROM jobs WHERE state IN (SELECT value FROM json_each(:states)) GROUP BY state"
 COUNTS = "SELECT state, count(*) FROM jobs GROUP BY state"
 ENGINE_COUNTS = f"""

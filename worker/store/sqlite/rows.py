@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from worker.jobs.document import from_document, to_document
+from worker.jobs.hooks import Hook
 from worker.jobs.model import Job
 from worker.jobs.states import State
 from worker.ports import Change, Run
@@ -14,7 +16,7 @@ from worker.ports import Change, Run
 def row_of(job: Job) -> dict[str, Any]:
     """What the table `jobs` keeps of a job, by column."""
     document = to_document(job)
-    del document["progress"], document["sent"]
+    del document["progress"], document["sent"], document["hook"]
     at_engine = not job.terminal or (job.state is State.DONE and job.seeding)
     return {
         "id": job.id,
@@ -27,6 +29,7 @@ def row_of(job: Job) -> dict[str, Any]:
         "needs_owner": int(job.needs_owner),
         "undescribed": int(job.needs_description),
         "document": to_json(document),
+        "hook": hook_json(job.hook) if job.hook else None,
     }
 
 
@@ -38,13 +41,20 @@ def change_row(change: Change) -> dict[str, Any]:
     return row_of(new) | {"old_version": old.version, "old_state": old.state.value}
 
 
-def job_of(row: tuple[int, str, int, str | None]) -> Job:
-    """The job of (seq, document, sent, progress)."""
-    _, document, sent, progress = row
+def job_of(row: tuple[int, str, int, str | None, str | None]) -> Job:
+    """The job of (seq, document, sent, progress, hook)."""
+    _, document, sent, progress, hook = row
     values = json.loads(document) | {"sent": sent}
     if progress:
         values["progress"] = json.loads(progress)
+    if hook:
+        values["hook"] = json.loads(hook)
     return from_document(values)
+
+
+def hook_json(hook: Hook) -> str:
+    """What the column `hook` keeps; queries look into it."""
+    return to_json(asdict(hook))
 
 
 def run_of(row: tuple[str, str, str, float, float | None, int | None, str]) -> Run:

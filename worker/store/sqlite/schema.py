@@ -8,9 +8,15 @@ from itertools import chain
 from pathlib import Path
 
 #: `PRAGMA user_version` of the tables below; 0 is an empty file.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 HEADER = b"SQLite format 3\0"
+
+#: Of a job without a hook, `event > NULL` does not hold: it is not in the index.
+JOBS_UNPOSTED = """
+    CREATE INDEX jobs_unposted ON jobs (json_extract(hook, '$.receiver'), json_extract(hook, '$.not_before'), changed)
+    WHERE event > json_extract(hook, '$.sent')
+"""
 
 TABLES = (
     # One row, so that every process of a boot reads the same clock and every write has a place in one order.
@@ -36,8 +42,9 @@ TABLES = (
         sent        INTEGER NOT NULL,   -- Job.sent
         engine      TEXT,               -- of the transfer, while the job is not terminal, or done and seeding
         needs_owner INTEGER NOT NULL,   -- Job.needs_owner, 0 or 1
-        document    TEXT    NOT NULL,   -- JSON without progress and sent
-        undescribed INTEGER NOT NULL DEFAULT 0  -- Job.needs_description, 0 or 1
+        document    TEXT    NOT NULL,   -- JSON without progress, sent and hook
+        undescribed INTEGER NOT NULL DEFAULT 0, -- Job.needs_description, 0 or 1
+        hook        TEXT                -- Job.hook, JSON
     )
     """,
     # Apart from the documents: a row here is 80 bytes, and all jobs of an engine get a new one every few seconds.
@@ -85,6 +92,7 @@ TABLES = (
     "CREATE INDEX jobs_needing_owner ON jobs (engine, changed) WHERE needs_owner = 1",
     "CREATE INDEX jobs_unsent ON jobs (changed) WHERE event > sent",
     "CREATE INDEX jobs_undescribed ON jobs (id) WHERE undescribed = 1",
+    JOBS_UNPOSTED,
     "INSERT INTO meta VALUES (1, '', 0, 0, 0)",
 )
 
@@ -103,6 +111,7 @@ UPGRADES: Mapping[int, tuple[str, ...]] = {
         """,
         "CREATE INDEX jobs_undescribed ON jobs (id) WHERE undescribed = 1",
     ),
+    2: ("ALTER TABLE jobs ADD COLUMN hook TEXT", JOBS_UNPOSTED),
 }
 
 
@@ -117,6 +126,11 @@ def check_file(path: Path) -> None:
         head = file.read(len(HEADER))
     if head and head != HEADER:
         raise ValueError("is not an SQLite database; choose another path")
+
+
+def is_current(connection: sqlite3.Connection) -> bool:
+    """True when the tables are those of this version."""
+    return bool(connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION)
 
 
 def prepare(connection: sqlite3.Connection) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.jobs.errors import LeaseLost
+from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
 from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run
@@ -18,8 +19,8 @@ from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
 from worker.store.sqlite import queries
 from worker.store.sqlite.boot_clock import Anchor, BootClock
 from worker.store.sqlite.connections import Connections
-from worker.store.sqlite.rows import change_row, job_of, row_of, run_of, to_json
-from worker.store.sqlite.schema import prepare
+from worker.store.sqlite.rows import change_row, hook_json, job_of, row_of, run_of, to_json
+from worker.store.sqlite.schema import is_current, prepare
 
 
 class SqliteStore:
@@ -37,12 +38,19 @@ class SqliteStore:
     def __init__(self, path: Path, clock: Callable[[], float] | None = None) -> None:
         self._connections = Connections(path)
         try:
-            with self._connections.writing() as connection:
-                prepare(connection)
-                self._clock = clock or _anchored(connection, BootClock())
+            self._clock = self._opened(clock)
         except BaseException:
             self.close()
             raise
+
+    def _opened(self, clock: Callable[[], float] | None) -> Callable[[], float]:
+        """The store's clock. Nothing is written to a file that is up to date and knows this boot: it opens while others write."""
+        with self._connections.reading() as connection:
+            if is_current(connection) and (known := clock or _known(connection, BootClock())):
+                return known
+        with self._connections.writing() as connection:
+            prepare(connection)
+            return clock or _anchored(connection, BootClock())
 
     def now(self) -> float:
         """See `JobStore.now`."""
@@ -105,6 +113,16 @@ class SqliteStore:
         """See `JobStore.mark_sent`."""
         with self._writing(0) as (connection, _):
             connection.executemany(queries.MARK_SENT, [{"id": id, "sent": version} for id, version in sent.items()])
+
+    def unposted(self, receiver: str, now: float, limit: int) -> list[Job]:
+        """See `JobStore.unposted`."""
+        return self._select(queries.UNPOSTED, receiver=receiver, now=now, limit=limit)
+
+    def mark_posted(self, marks: Mapping[str, Hook]) -> None:
+        """See `JobStore.mark_posted`."""
+        rows = [{"id": id, "sent": hook.sent, "failures": hook.failures, "hook": hook_json(hook)} for id, hook in marks.items()]
+        with self._writing(0) as (connection, _):
+            connection.executemany(queries.MARK_POSTED, rows)
 
     def page(self, where: JobFilter, limit: int, cursor: str | None = None) -> Page:
         """See `JobStore.page`."""
@@ -225,6 +243,13 @@ class SqliteStore:
         with self._connections.reading() as connection:
             rows = connection.execute(query, values).fetchall()
         return [job_of(row) for row in rows]
+
+
+def _known(connection: sqlite3.Connection, clock: BootClock) -> Callable[[], float] | None:
+    """The clock of this boot, when the file knows it."""
+    boot, offset, latest = connection.execute(queries.ANCHOR).fetchone()
+    known = Anchor(boot, offset) if latest else None
+    return clock.at(known) if known and clock.anchor(known, latest) == known else None
 
 
 def _anchored(connection: sqlite3.Connection, clock: BootClock) -> Callable[[], float]:
