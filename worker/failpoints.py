@@ -22,14 +22,15 @@ class Failpoints:
     """Points that act on their n-th hit.
 
     Args:
-        spec: `name:action:count`, several with commas; the action is taken on hit number `count`, once.
-            Actions: `kill` (SIGKILL to this process), `raise`, `hang` (60 s).
+        spec: `name:action:count`, or `name@subject:action:count` to count the hits of one job only; several with commas. The
+            action is taken on hit number `count`, once. Actions: `kill` (SIGKILL to this process), `raise`,
+            `slow` (5 s), `hang` (60 s).
 
     Raises:
         ValueError: the text is not of that form.
     """
 
-    ACTIONS = ("kill", "raise", "hang")
+    ACTIONS = ("kill", "raise", "slow", "hang")
 
     def __init__(self, spec: str = "") -> None:
         self._left: dict[str, tuple[str, int]] = {}
@@ -37,22 +38,37 @@ class Failpoints:
         for part in filter(None, spec.split(",")):
             name, action, count = part.split(":") if part.count(":") == 2 else ("", "", "0")
             if action not in self.ACTIONS or not count.isdigit() or int(count) < 1:
-                raise ValueError(f"{part!r} is not name:{'|'.join(self.ACTIONS)}:count")
+                raise ValueError(f"{part!r} is not name:{'|'.join(self.ACTIONS)}:count, or name@subject:…")
             self._left[name] = (action, int(count))
 
-    def hit(self, name: str) -> None:
-        """Pass the point `name`; nothing happens unless the environment named it."""
-        if name not in self._left:
+    def hit(self, name: str, *subjects: str) -> None:
+        """Pass the point `name`; nothing happens unless the environment named it.
+
+        Args:
+            subjects: ids of the jobs that are passing, each of which is a hit of `name@subject`; together they are one of `name`.
+        """
+        if not self._left:
+            return
+        for point in (name, *(f"{name}@{subject}" for subject in subjects)):
+            self._count(point)
+
+    def _count(self, point: str) -> None:
+        if point not in self._left:
             return
         with self._lock:
-            action, left = self._left.get(name, ("", 0))
-            self._left[name] = (action, left - 1)
+            action, left = self._left[point]
+            self._left[point] = (action, left - 1)
         if left == 1:
-            self._act(action, name)
+            self._act(action, point)
 
-    def _act(self, action: str, name: str) -> None:
+    def _act(self, action: str, point: str) -> None:
         def fail() -> None:
-            raise FailpointHit(name)
+            raise FailpointHit(point)
 
-        actions: dict[str, Callable[[], None]] = {"kill": _kill, "raise": fail, "hang": lambda: time.sleep(60)}
+        actions: dict[str, Callable[[], None]] = {
+            "kill": _kill,
+            "raise": fail,
+            "slow": lambda: time.sleep(5),
+            "hang": lambda: time.sleep(60),
+        }
         actions[action]()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress, Source, SourceKind
 from worker.jobs.states import Cause, Phase, Reason, State
 
@@ -286,7 +287,7 @@ class JobStore(Protocol):
         """The jobs of these ids; unknown ids are absent."""
 
     def apply(self, changes: Sequence[Change], lease: Lease | None = None) -> list[Applied]:
-        """Make each change that still holds; `progress` is not touched.
+        """Make each change that still holds; `progress` and `hook` are not touched.
 
         Raises:
             LeaseLost: `lease` was given and is not current; nothing was changed.
@@ -312,6 +313,15 @@ class JobStore(Protocol):
 
     def mark_sent(self, sent: Mapping[str, int]) -> None:
         """Raise `Job.sent` to the given version; lower values change nothing; the job's version stays."""
+
+    def unposted(self, receiver: str, now: float, limit: int) -> list[Job]:
+        """Jobs with events this receiver (`Hook.receiver`) has not been told, whose `not_before` is reached by `now` (store clock).
+
+        Those never put off come first, in the order they changed, then those that are due for longest.
+        """
+
+    def mark_posted(self, marks: Mapping[str, Hook]) -> None:
+        """Move `Job.hook` on; a mark whose (`sent`, `failures`) is not larger changes nothing; the job's version stays."""
 
     def page(self, where: JobFilter, limit: int, cursor: str | None = None) -> Page:
         """Jobs newest first; the cursor is opaque and stays valid while jobs are added and changed.
@@ -396,7 +406,11 @@ class WaitingJob:
 
 @dataclass(frozen=True, slots=True)
 class EngineSnapshot:
-    """What an engine's owner saw last, shared with every process for `SNAPSHOT_TTL_S`."""
+    """What an engine's owner saw last, shared with every process for `SNAPSHOT_TTL_S`.
+
+    Attributes:
+        foreign: how many of the items are not ours; they are left alone.
+    """
 
     name: str
     slots: int
@@ -409,6 +423,7 @@ class EngineSnapshot:
     at: float
     owner: str
     error: str | None = None
+    foreign: int = 0
 
 
 class StreamReset(Exception):
@@ -438,10 +453,24 @@ class Coordinator(Protocol):
         """Acknowledge and delete; idempotent."""
 
     def park_intake(self, entries: Sequence[IntakeEntry]) -> None:
-        """Put messages that nobody can decode aside, bounded, and acknowledge them."""
+        """Put messages aside that nobody can decode or deal with, bounded, and acknowledge them."""
 
     def intake_size(self) -> int:
         """Messages in the intake, read or not."""
+
+    def parked_size(self) -> int:
+        """Messages that were put aside and are still kept."""
+
+    def begin(self, step: str, ids: Sequence[str], *, again: bool = False) -> dict[str, int]:
+        """Note that a process begins to work on these, until `end`, for a day; one round trip.
+
+        Returns:
+            those that were begun before and not ended since, with how often: whoever began them died, or is at it still.
+            They are noted once more only if `again`.
+        """
+
+    def end(self, step: str, ids: Sequence[str]) -> None:
+        """Forget that these were begun, however often; idempotent."""
 
     def may_nudge(self, step: str) -> bool:
         """True for the first caller in 5 s, until `looked`."""
@@ -489,8 +518,8 @@ class Coordinator(Protocol):
     def progress(self, ids_by_engine: Mapping[str, Sequence[str]]) -> dict[str, Progress]:
         """The last progress of jobs, where it is known."""
 
-    def put_snapshot(self, snapshot: EngineSnapshot) -> None:
-        """Share what an engine's owner saw."""
+    def put_snapshot(self, snapshot: EngineSnapshot) -> bool:
+        """Share what an engine's owner saw; false when nobody could see one of it before."""
 
     def snapshots(self) -> dict[str, EngineSnapshot]:
         """By engine; those that were not renewed in time are absent."""
@@ -531,6 +560,7 @@ class Step(StrEnum):
     START = "start"
     FINISH = "finish"
     NOTIFY = "notify"
+    WEBHOOK = "webhook"
 
 
 #: The name under which a supervisor's sweeper rests: `Coordinator.wake(SWEEPER)` makes one look for work of every step.

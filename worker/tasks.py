@@ -6,9 +6,9 @@ from typing import Any, cast
 
 from celery import Task, shared_task
 
-from worker import pipeline
+from worker import pipeline, tries
 from worker.celery import HaulApp
-from worker.jobs.errors import Transient
+from worker.jobs.errors import Rejected, Transient
 from worker.ports import Services, Step
 
 #: A checksum of a large file takes as long as reading it; the limit is there for what hangs.
@@ -19,9 +19,11 @@ class StepTask(Task):  # type: ignore[type-arg]
     """The one retry policy: a service that does not answer is asked again soon, three times; then the sweep is the net."""
 
     autoretry_for = (Transient,)
+    throws = (Transient,)  # expected: a line in the log without a traceback
     retry_backoff = 1
     retry_backoff_max = 8
     max_retries = 3
+    default_retry_delay = 5  # seconds after which a task is sent again whose process died
 
     @property
     def services(self) -> Services:
@@ -66,6 +68,12 @@ def notify(self: StepTask) -> None:
     pipeline.run(self.services, Step.NOTIFY)
 
 
+@shared_task(name="haul.webhook", base=StepTask, bind=True)
+def webhook(self: StepTask) -> None:
+    """Post events to the webhooks of their jobs."""
+    pipeline.run(self.services, Step.WEBHOOK)
+
+
 @shared_task(name="haul.sweep", base=StepTask, bind=True)
 def sweep(self: StepTask) -> None:
     """Find the work that no nudge told of; the supervisor does the same more often."""
@@ -80,11 +88,14 @@ def enqueue(self: StepTask, *, source: Any = None, user: Any = None, **options: 
     answer loses nothing: the request then waits in the intake.
 
     Raises:
-        Rejected: there is no user to tell.
+        Rejected: there is no user to tell, or workers have died with the message.
     """
     spec = {"key": self.request.id, **options, "uri": source.get("uri") if isinstance(source, dict) else None, "user": user}
     body = {"kind": "request", "spec": spec}
-    try:
-        pipeline.enqueue(self.services, body)
-    except Transient:
-        self.services.coordinator.offer([body])
+    with tries.alone(self.services, Step.INTAKE, str(self.request.id)) as hopeful:
+        if not hopeful:
+            raise Rejected("message", tries.given_up(self.services, Step.INTAKE, str(self.request.id), "it dealt with the message"))
+        try:
+            pipeline.enqueue(self.services, body)
+        except Transient:
+            self.services.coordinator.offer([body])

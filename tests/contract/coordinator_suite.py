@@ -118,7 +118,7 @@ class CoordinatorSuite:
         redis.park_intake(taken[:1])
         redis.park_intake(taken[:1])
         redis.ack_intake([taken[1].id])
-        assert redis.intake_size() == 0
+        assert (redis.intake_size(), redis.parked_size()) == (0, 1)
 
     def test_a_message_that_is_too_long_or_no_json_is_refused_and_none_of_its_batch_kept(self, redis: Coordinator) -> None:
         for wrong in ({"spec": "x" * BODY_BYTES_MAX}, {"spec": object()}, {"spec": float("nan")}):
@@ -163,6 +163,30 @@ class CoordinatorSuite:
         assert redis.may_nudge("start")
         assert redis.may_nudge("finish"), "steps do not share a flag"
         until(lambda: redis.may_nudge("start"))
+
+    # ---- work that was begun ----
+
+    def test_what_was_begun_and_never_ended_is_told_to_whoever_begins_it_next(self, make: Make) -> None:
+        dead, alive = make(), make()
+        assert dead.begin("finish", ["a", "b", "c"]) == {}
+        dead.end("finish", ["b", "none"])
+        assert alive.begin("start", ["a"]) == {}, "each step counts for itself"
+        assert alive.begin("finish", ["a", "b", "d"]) == {"a": 1}
+        assert alive.begin("finish", []) == {}
+        alive.end("finish", [])
+
+    def test_what_was_begun_before_counts_once_more_only_when_it_is_begun_again(self, redis: Coordinator) -> None:
+        assert redis.begin("finish", ["a"]) == {}
+        assert [redis.begin("finish", ["a", "b"])["a"] for _ in range(3)] == [1, 1, 1]
+        assert [redis.begin("finish", ["a"], again=True)["a"] for _ in range(3)] == [1, 2, 3]
+        redis.end("finish", ["a"])
+        redis.end("finish", ["a"])
+        assert redis.begin("finish", ["a", "b"]) == {"b": 1}
+
+    def test_what_was_begun_is_forgotten_after_its_time(self, make: Make) -> None:
+        redis = make(begun_s=1.0)
+        redis.begin("finish", ["a"])
+        until(lambda: redis.begin("finish", ["a"]) == {})
 
     # ---- rest and wake ----
 
@@ -308,9 +332,9 @@ class CoordinatorSuite:
     def test_snapshots_are_shared_until_they_run_out(self, make: Make) -> None:
         a, b = make(), make(snapshot_s=0.05)
         assert a.snapshots() == {}
-        a.put_snapshot(snapshot("aria2"))
-        a.put_snapshot(snapshot("aria2", speed=8, error="it is gone"))
-        b.put_snapshot(snapshot("brief"))
+        assert not a.put_snapshot(snapshot("aria2")), "nobody could see it before"
+        assert a.put_snapshot(snapshot("aria2", speed=8, error="it is gone"))
+        assert not b.put_snapshot(snapshot("brief"))
         assert b.snapshots()["aria2"] == snapshot("aria2", speed=8, error="it is gone")
         until(lambda: set(a.snapshots()) == {"aria2"})
 

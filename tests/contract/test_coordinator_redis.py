@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ import redis as client
 
 from tests.contract.coordinator_suite import CoordinatorSuite, Make, event, request, snapshot, until, waiting
 from tests.servers import missing, redis_programs
+from tests.tcp_proxy import TcpProxy
 from worker.cli.servers import Server, free_port, start_valkey
 from worker.coordination.bounds import Bounds
 from worker.coordination.keys import Keys
@@ -43,12 +45,17 @@ def maker(url: str, prefix: str) -> Iterator[Make]:
         coordinator.close()
 
 
+def script_text(name: str) -> str:
+    return files("worker.coordination").joinpath("lua", f"{name}.lua").read_text()
+
+
 def fill(redis: Coordinator) -> None:
     """Use every key there is."""
     redis.offer([request(1), request(2)])
     redis.may_nudge("intake")
     redis.wake("aria2")
     redis.claim("job", "me", 60.0)
+    redis.begin("finish", ["a"])
     redis.add_waiting([waiting("a", "u"), waiting("b", "u", due=1e9)])
     redis.put_progress("aria2", {"a": Progress(1)})
     redis.put_snapshot(snapshot("aria2"))
@@ -60,12 +67,15 @@ def every_call(redis: Coordinator) -> list[Callable[[], object]]:
     return [
         redis.ping,
         redis.intake_size,
+        redis.parked_size,
         redis.waiting_size,
         redis.snapshots,
         lambda: redis.offer([request(1)]),
         lambda: redis.take_intake("a", 1),
         lambda: redis.ack_intake(["1-1"]),
         lambda: redis.park_intake(redis.take_intake("a", 1)),
+        lambda: redis.begin("finish", ["a"]),
+        lambda: redis.end("finish", ["a"]),
         lambda: redis.may_nudge("admit"),
         lambda: redis.looked("admit"),
         lambda: redis.wake("aria2"),
@@ -107,6 +117,7 @@ class TestRedisCoordinator(CoordinatorSuite):
             f"{p}:wake:sweeper": "list",
             f"{p}:wake:aria2": "list",
             f"{p}:claim:job": "string",
+            f"{p}:begun:finish:a": "string",
             f"{p}:waiting:jobs": "hash",
             f"{p}:waiting:users": "zset",
             f"{p}:waiting:later": "zset",
@@ -120,11 +131,17 @@ class TestRedisCoordinator(CoordinatorSuite):
         assert lasting == {key for key in types if key.split(":")[1] in ("intake", "waiting", "engines", "events")}
 
     def test_parked_messages_are_kept_as_they_came_and_bounded(self, make: Make) -> None:
-        redis = make(parked_max=2)
-        for text in (b"1", b"2", b"\xff3"):
+        redis = make(parked_max=2, parked_bytes=4)
+        for text in (b"1", b"2", b"\xff3456"):
             self.write_text(redis, text)
         redis.park_intake(redis.take_intake("a", 10))
-        assert [fields[b"body"] for _, fields in self.raw.xrange(self.keys.parked)] == [b"2", b"\xff3"]
+        assert [fields[b"body"] for _, fields in self.raw.xrange(self.keys.parked)] == [b"2", b"\xff345"]
+
+    def test_a_call_that_is_sent_twice_notes_the_begin_of_work_once(self, redis: RedisCoordinator) -> None:
+        key, script = self.keys.begun("finish", "a"), self.raw.register_script(script_text("begin"))
+        assert [script(keys=[key], args=[60, "one call", 0]) for _ in range(2)] == [[0], [0]]
+        assert [script(keys=[key], args=[60, "the next", 1]) for _ in range(2)] == [[1], [1]]
+        assert redis.begin("finish", ["a"]) == {"a": 2}
 
     def test_consumers_that_ended_are_forgotten_and_those_with_messages_are_not(self, make: Make) -> None:
         redis = make(consumer_s=0.0)
@@ -442,6 +459,52 @@ def test_more_threads_than_connections_wait_for_their_turn(own: Server) -> None:
     assert len([row for row in admin.client_list() if row["name"] == "haul"]) == 2
     admin.close()
     redis.close()
+
+
+def test_when_one_connection_died_silently_the_idle_ones_are_not_tried_after_it(own: Server) -> None:
+    host = own.url.rpartition("@")[2].partition("/")[0]
+    with TcpProxy(host) as proxy, maker(own.url.replace(host, proxy.address), "own") as make, ThreadPoolExecutor(4) as pool:
+        redis = make(**{**HASTY, "answer_s": 0.5})
+        together = threading.Barrier(4)
+
+        def ping(_: int) -> bool:
+            together.wait(5)
+            return recovered(redis)
+
+        proxy.delay(0.1)  # so that each takes a connection of its own
+        assert all(pool.map(ping, range(4)))
+        proxy.black_hole()
+        proxy.heal()
+        assert not recovered(redis)
+        until(lambda: recovered(redis))
+        proxy.delay(0.1)
+        assert all(pool.map(ping, range(4)))
+
+
+def test_a_server_that_is_full_or_a_replica_is_named_so_and_what_was_sent_stays_out_of_the_message(own: Server, make_own: Make) -> None:
+    redis, admin = make_own(), client.Redis.from_url(own.url)
+    calls: list[Callable[[], object]] = [
+        lambda: redis.publish([{"id": "verysecret"}]),
+        lambda: redis.offer([{"kind": "verysecret"}]),
+        lambda: redis.claim("verysecret", "me", 1.0),
+    ]
+    admin.config_set("maxmemory", 1)
+    for call in calls:
+        with pytest.raises(Transient, match="its memory is full") as caught:
+            call()
+        assert "verysecret" not in str(caught.value)
+    admin.config_set("maxmemory", 0)
+    admin.replicaof("127.0.0.1", free_port())
+    for call in calls:
+        with pytest.raises(Transient, match="takes no writes"):
+            call()
+    admin.replicaof("NO", "ONE")
+    redis.publish([event(1)])
+    admin.set("own:events", "no stream")
+    with pytest.raises(Transient, match="WRONGTYPE") as caught:
+        redis.publish([{"id": "verysecret"}])
+    assert "verysecret" not in str(caught.value)
+    admin.close()
 
 
 @pytest.mark.parametrize(

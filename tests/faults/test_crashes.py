@@ -1,4 +1,4 @@
-"""What must not happen when several run at once, and when one of them dies: nothing is lost, nothing is fetched twice.
+"""A process dies between two effects, or in the middle of everything: nothing is lost, nothing is fetched twice.
 
 A dead holder's lease ends by itself after half a minute. Scenarios that wait for that wait together, each on a stack of its own.
 """
@@ -6,38 +6,32 @@ A dead holder's lease ends by itself after half a minute. Scenarios that wait fo
 from __future__ import annotations
 
 import base64
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
-from redis import Redis
 
 from tests.e2e.engines import aria2c_program, qbittorrent_program
-from tests.e2e.stack import SLACK_BYTES, CeleryWorker, Stack, Worker, digest, eventually, metalink, sha256, story
+from tests.e2e.stack import SLACK_BYTES, CeleryWorker, Stack, Worker, digest, eventually, metalink, sha256
+from tests.faults.catalogue import fault
+from tests.faults.downloads import ENGINES, RATE, ask, check, served
 from tests.origin import content
-from tests.torrents import pack, web_seeded
-from worker import pipeline
+from tests.torrents import Pack, pack, web_seeded
 from worker.cli.qbittorrent import start_qbittorrent
 from worker.cli.servers import Server, start_aria2c
 from worker.client import Client
 from worker.limits import LEASE_S
 
 SIZE = 200_000
-RATE = 300_000
 #: From a kill until another process looks after the engine: the rest of the lease, a look of the next one, and some time to start.
 TAKEOVER_S = LEASE_S + 8
 RECOVERY_S = 75
 
-CRASHES = [
-    *("accept.recorded", "intake.recorded", "admit.recorded", "start.intent", "start.submitted", "tick.recorded"),
-    *("finish.intended", "finish.moved", "finish.recorded", "notify.send", "notify.mark"),
-]
-TORRENT_CRASHES = ["start.submitted", "tick.recorded", "finish.moved"]
-ENGINES = ("aria2", "qbittorrent")
+DONE = ["job.queued", "job.started", "job.completed"]
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +52,30 @@ def qbittorrent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.stop()
 
 
-def together(scenarios: Mapping[str, Callable[[], object]]) -> dict[str, str]:
-    """Run all at once; what went wrong, by name."""
+def together(scenarios: Mapping[str, Callable[[], object]]) -> None:
+    """Run all at once; fails with what went wrong in each."""
     with ThreadPoolExecutor(len(scenarios)) as pool:
         running = {name: pool.submit(scenario) for name, scenario in scenarios.items()}
-    return {name: f"{type(error).__name__}: {error}" for name, future in running.items() if (error := future.exception())}
+    wrong = {name: error for name, future in running.items() if (error := future.exception())}
+    assert not wrong, "\n\n".join(f"{name}: {type(error).__name__}: {error}" for name, error in wrong.items())
+
+
+def doomed(stack: Stack, point: str, count: int = 1) -> Worker:
+    """A worker that dies when it passes the point that often."""
+    return stack.work(ready=False, HAUL_FAILPOINT=f"{point}:kill:{count}")
+
+
+def dies(stack: Stack, worker: Worker) -> None:
+    """The worker reaches the point at which it is to die."""
+    eventually(lambda: worker.ended() is not None, "the worker dies", RECOVERY_S, stack.tail)
+    assert worker.ended() == -signal.SIGKILL, stack.tail()
+
+
+def taken_over(stack: Stack) -> Worker:
+    """The next worker, once it looks after the engines."""
+    second = stack.work(ready=False)
+    eventually(lambda: stack.owner() == second.pid, "the next one takes over", TAKEOVER_S, stack.tail)
+    return second
 
 
 # ---- two at once ----
@@ -76,6 +89,11 @@ def pair(tmp_path: Path) -> Iterator[tuple[Stack, list[Worker]]]:
         yield stack, workers
 
 
+@fault(
+    "Two workers and two supervisors at once; then one is stopped",
+    provoked="a hundred jobs of nine users by both doors, some of them asked for twice; SIGTERM",
+    holds="each is downloaded once and told in order; the other one takes over at once",
+)
 def test_two_workers_and_two_supervisors_download_each_of_a_hundred_jobs_once(pair: tuple[Stack, list[Worker]]) -> None:
     stack, workers = pair
     specs = [{"uri": f"file/f{n}?size={SIZE}&seed={n % 5}", "user": f"user-{n % 9}", "key": str(n)} for n in range(100)]
@@ -83,13 +101,13 @@ def test_two_workers_and_two_supervisors_download_each_of_a_hundred_jobs_once(pa
     with Client(stack.redis.url) as client:
         ids += [ticket.id for ticket in client.enqueue_many([{**s, "uri": stack.origin.url(s["uri"])} for s in specs[50:]])][10:]
 
-    jobs = stack.until_all(ids, timeout_s=60)
+    jobs = stack.until_all(ids, timeout_s=90)
 
     assert len(set(ids)) == 100
     assert [sha256(job.result.path) == digest(SIZE, n % 5) for n, job in enumerate(jobs) if job.result] == [True] * 100
     assert {path: count for path, count in stack.origin.requests.items() if count != 1} == {}
     assert {path: size for path, size in stack.origin.bytes_served.items() if size != SIZE} == {}
-    assert {tuple(stack.told(job.id)) for job in jobs} == {("job.queued", "job.started", "job.completed")}
+    assert {tuple(stack.told(job.id)) for job in jobs} == {tuple(DONE)}
 
     begun = time.monotonic()
     assert workers[0].stop() == 0
@@ -98,23 +116,20 @@ def test_two_workers_and_two_supervisors_download_each_of_a_hundred_jobs_once(pa
     stack.check_delivered(stack.ask(f"file/after?size={SIZE}", "after"), digest(SIZE))
 
 
-# ---- a process dies ----
+# ---- at a point ----
 
 
-def crash_at(name: str, directory: Path, aria2: Server) -> None:
+def crash_at(point: str, directory: Path, aria2: Server) -> None:
     """The worker dies at a point; the next one finishes what it had begun."""
     with Stack(directory, servers={"aria2": aria2}) as stack, Client(stack.redis.url) as client:
-        first = stack.work(HAUL_FAILPOINT=f"{name}:kill:1")
+        first = doomed(stack, point)
         two = metalink(stack.origin, "two.meta4", {"a.bin": (SIZE, 2), "b.bin": (SIZE, 3)})
         uris = [stack.origin.url(f"file/one.bin?size={SIZE}&seed=1"), two]
         one, several = [
             ticket.id for ticket in client.enqueue_many([{"uri": uri, "user": directory.name, "key": uri[-9:]} for uri in uris])
         ]
-        eventually(lambda: first.ended() is not None, "the worker dies", seen=stack.tail)
-        assert first.ended() == -signal.SIGKILL, stack.tail()
-
-        second = stack.work(ready=False)
-        eventually(lambda: stack.owner() == second.pid, "the next one takes over", TAKEOVER_S, stack.tail)
+        dies(stack, first)
+        taken_over(stack)
 
         stack.until_all([one, several], timeout_s=RECOVERY_S)
         stack.check_delivered(one, digest(SIZE, 1), "one.bin")
@@ -122,7 +137,7 @@ def crash_at(name: str, directory: Path, aria2: Server) -> None:
         fetched = {path: stack.origin.bytes_served[f"/file/{path}"] for path in ("one.bin", "a.bin", "b.bin")}
         assert fetched == dict.fromkeys(fetched, SIZE), "each was downloaded once"
         for id in (one, several):
-            assert stack.told(id, RECOVERY_S) == ["job.queued", "job.started", "job.completed"]
+            assert stack.told(id, RECOVERY_S) == DONE
 
 
 def check_two(stack: Stack, id: str) -> None:
@@ -134,15 +149,143 @@ def check_two(stack: Stack, id: str) -> None:
     stack.check_gone(job)
 
 
-def crash_while_cancelling(directory: Path, aria2: Server) -> None:
-    """The worker dies when aria2 has forgotten the job and the record does not say so yet."""
-    with Stack(directory, servers={"aria2": aria2}) as stack:
-        first = stack.work(HAUL_FAILPOINT="cancel.removed:kill:1")
+BEFORE_THE_ENGINE = (
+    "intake.taken",
+    "accept.recorded",
+    "intake.recorded",
+    "admit.recorded",
+    "admit.dropped",
+    "start.intent",
+    "start.submitted",
+)
+BEHIND_THE_ENGINE = (
+    *("tick.recorded", "finish.begun", "finish.intended", "finish.moved", "finish.recorded", "finish.deleted"),
+    *("notify.send", "notify.mark"),
+)
+
+
+@fault(
+    "A worker dies between a door and the engine",
+    provoked=f"kill -9 at {', '.join(BEFORE_THE_ENGINE)}",
+    holds="the next worker carries the jobs on: each file is fetched once, put in place and told of in order",
+)
+def test_a_job_whose_worker_dies_before_an_engine_has_it_is_done_once(tmp_path: Path, aria2: Server) -> None:
+    together({point: lambda point=point: crash_at(point, tmp_path / point, aria2) for point in BEFORE_THE_ENGINE})
+
+
+@fault(
+    "A worker dies between the end of a download and the last word about it",
+    provoked=f"kill -9 at {', '.join(BEHIND_THE_ENGINE)}",
+    holds="the next worker carries the jobs on: each file is fetched once, put in place and told of in order; nothing is left elsewhere",
+)
+def test_a_job_whose_worker_dies_behind_the_engine_is_done_once(tmp_path: Path, aria2: Server) -> None:
+    together({point: lambda point=point: crash_at(point, tmp_path / point, aria2) for point in BEHIND_THE_ENGINE})
+
+
+# ---- torrents ----
+
+
+def seeded(stack: Stack, name: str, size: int, rate: int = 0) -> Pack:
+    """A torrent of one file, which the origin serves at /doc/INFOHASH/`name`."""
+    return web_seeded(stack.origin, pack({name: content(size, len(name))}, name=name, single=True), rate=rate)
+
+
+def torrents_crash_at(point: str, directory: Path, servers: Mapping[str, Server]) -> None:
+    """The worker dies while torrents run on both engines; the next one finishes each once."""
+    with Stack(directory, engines=ENGINES, servers=servers) as stack:
+        first = doomed(stack, point)
+        sizes = {f"{directory.name}-{engine}-{n}": (engine, SIZE * (n + 1)) for n in range(2) for engine in ENGINES}
+        ids = {name: ask_torrent(stack, engine, name, size, SIZE) for name, (engine, size) in sizes.items()}
+        dies(stack, first)
+        taken_over(stack)
+
+        stack.until_all(list(ids.values()), timeout_s=RECOVERY_S)
+        for name, id in ids.items():
+            _, size = sizes[name]
+            check(stack, id, name, size)
+            assert stack.told(id, RECOVERY_S) == DONE
+            assert stack.job(id).attempt == 1
+            assert served(stack, name) <= size + SLACK_BYTES, "it was downloaded once"
+
+
+def ask_torrent(stack: Stack, engine: str, name: str, size: int, rate: int = 0, **spec: Any) -> str:
+    """As `downloads.ask`, a torrent for either engine."""
+    return stack.ask(None, name, engine=engine, torrent=base64.b64encode(seeded(stack, name, size, rate).document).decode(), **spec)
+
+
+def torrents_of_a_bot_crash_at(point: str, directory: Path, servers: Mapping[str, Server]) -> None:
+    """One comes with its request, one by its address; the worker dies while it keeps one of them."""
+    with Stack(directory, engines=ENGINES, servers=servers) as stack, Client(stack.redis.url) as client:
+        first = doomed(stack, point)
+        names = (f"{directory.name} upload", f"{directory.name} by address")
+        upload, fetched = (seeded(stack, name, SIZE) for name in names)
+        address = stack.origin.document(f"{directory.name}.torrent", fetched.document)
+        asked = [{"torrent": upload.document}, {"uri": address}]
+        tickets = client.enqueue_many([{"user": directory.name, "key": str(n), **spec} for n, spec in enumerate(asked)])
+        dies(stack, first)
+        taken_over(stack)
+
+        stack.until_all([ticket.id for ticket in tickets], timeout_s=RECOVERY_S)
+        for ticket, name in zip(tickets, names, strict=True):
+            check(stack, ticket.id, name, SIZE)
+            assert stack.told(ticket.id, RECOVERY_S) == DONE
+            assert served(stack, name) <= SIZE + SLACK_BYTES
+
+
+def seeding_ends_in_a_crash_at(point: str, directory: Path, servers: Mapping[str, Server]) -> None:
+    """The worker dies while it ends the seeding of a torrent; the next one ends it, and the file in place stays."""
+    name = directory.name
+    with Stack(directory, engines=("qbittorrent",), servers=servers) as stack:
+        first = doomed(stack, point)
+        id = ask_torrent(stack, "qbittorrent", name, SIZE, seed_ratio=9.0)
+        stack.until(id, "done", timeout_s=RECOVERY_S)
+        assert stack.job(id).seeding
+        told = stack.told(id, RECOVERY_S)
+        [row] = stack.qbittorrent.rows(tag=stack.gid(stack.job(id)))
+        eventually(lambda: stack.work_directory(id).exists(), "the engine keeps its copy")
+        stack.qbittorrent.ask("torrents/delete", hashes=row["hash"], deleteFiles="false")
+        dies(stack, first)
+        taken_over(stack)
+
+        eventually(lambda: not stack.job(id).seeding, "it seeds no more", RECOVERY_S, stack.tail)
+        check(stack, id, name, SIZE)
+        assert stack.told(id) == told == DONE
+
+
+TORRENTS_RUN = ("start.submitted", "tick.recorded", "finish.moved")
+TORRENTS_COME = ("accept.kept", "describe.kept", "describe.recorded")
+TORRENTS_SEED = ("seed.removed", "seed.deleted")
+
+
+@fault(
+    "A worker dies while it keeps the .torrent files of jobs, while torrents run on both engines, or while it ends their seeding",
+    provoked=f"kill -9 at {', '.join((*TORRENTS_COME, *TORRENTS_RUN, *TORRENTS_SEED))}",
+    holds="each torrent is fetched once, as its first attempt, put in place and told of in order; what seeded enough is forgotten",
+)
+def test_a_torrent_whose_worker_dies_is_done_once(tmp_path: Path, aria2: Server, qbittorrent: Server) -> None:
+    servers = {"aria2": aria2, "qbittorrent": qbittorrent}
+    kinds = {torrents_of_a_bot_crash_at: TORRENTS_COME, torrents_crash_at: TORRENTS_RUN, seeding_ends_in_a_crash_at: TORRENTS_SEED}
+    together(
+        {
+            point: lambda crash=crash, point=point: crash(point, tmp_path / f"t-{point}", servers)
+            for crash, points in kinds.items()
+            for point in points
+        }
+    )
+
+
+# ---- what users ask for ----
+
+
+def crash_while_cancelling(point: str, directory: Path, aria2: Server) -> None:
+    """The worker dies when the wish is recorded, when aria2 has forgotten the job, or when its files are gone, too."""
+    with Stack(directory, servers={"aria2": aria2}) as stack, Client(stack.redis.url) as client:
+        first = doomed(stack, point)
         id = stack.ask(f"file/x?size=5000000&rate={RATE}", directory.name)
-        stack.until_bytes("/file/x", 100_000)
-        stack.until(id, "downloading")
-        stack.act(id, "cancel")
-        eventually(lambda: first.ended() is not None, "the worker dies", seen=stack.tail)
+        stack.until_bytes("/file/x", 100_000, RECOVERY_S)
+        stack.until(id, "downloading", timeout_s=RECOVERY_S)
+        client.control(id, "cancel")
+        dies(stack, first)
 
         stack.work(ready=False)
 
@@ -151,241 +294,153 @@ def crash_while_cancelling(directory: Path, aria2: Server) -> None:
         assert stack.told(id, RECOVERY_S) == ["job.queued", "job.started", "job.cancelled"]
 
 
-def killed_in_the_middle(directory: Path, aria2: Server) -> None:
-    """kill -9 during downloads: the next worker takes over in time, and what aria2 fetched meanwhile counts."""
-    size, paused_size = RATE * 45, RATE * 10
+def crash_while_pausing(point: str, directory: Path, aria2: Server) -> None:
+    """The worker dies when it has asked aria2 to pause a job and the record does not say so yet."""
+    size = RATE * 4
     with Stack(directory, servers={"aria2": aria2}) as stack:
-        first = stack.work()
-        long, short, paused = stack.ask_all(
-            [
-                {"uri": f"file/{name}?size={n}&rate={RATE}", "user": directory.name}
-                for name, n in (("long", size), ("short", SIZE * 3), ("paused", paused_size))
-            ]
-        )
-        for name in ("long", "short", "paused"):
-            stack.until_bytes(f"/file/{name}", 50_000)
-        stack.act(paused, "pause")
-        stack.until(paused, "paused")
+        first = doomed(stack, point)
+        id = stack.ask(f"file/x?size={size}&rate={RATE}", directory.name)
+        stack.until_bytes("/file/x", 100_000, RECOVERY_S)
+        stack.until(id, "downloading", timeout_s=RECOVERY_S)
+        stack.act(id, "pause")
+        dies(stack, first)
 
-        first.kill()
-        begun = time.monotonic()
-        second = stack.work(ready=False)
-        eventually(lambda: stack.owner() == second.pid, "the next one takes over", TAKEOVER_S, stack.tail)
-        assert time.monotonic() - begun <= TAKEOVER_S
+        stack.work(ready=False)
 
-        stack.check_delivered(short, digest(SIZE * 3))
-        stack.act(paused, "resume")
-        stack.check_delivered(paused, digest(paused_size))
-        stack.until(long, "done", timeout_s=RECOVERY_S)
-        stack.check_delivered(long, digest(size))
-        assert stack.origin.bytes_served["/file/long"] == size
-        assert stack.origin.bytes_served["/file/short"] == SIZE * 3
-        assert stack.origin.bytes_served["/file/paused"] <= paused_size + SLACK_BYTES
+        stack.until(id, "paused", timeout_s=RECOVERY_S)
+        stack.act(id, "resume")
+        stack.until(id, "done", timeout_s=RECOVERY_S)
+        stack.check_delivered(id, digest(size))
+        assert stack.origin.bytes_served["/file/x"] <= size + SLACK_BYTES
 
 
-def torrent(stack: Stack, name: str, size: int, rate: int = 0) -> dict[str, str]:
-    """What asks for a torrent of one file, which the origin serves at /doc/INFOHASH/`name`."""
-    made = web_seeded(stack.origin, pack({name: content(size, len(name))}, name=name, single=True), rate=rate)
-    return {"torrent": base64.b64encode(made.document).decode()}
+CANCELLED = ("control.recorded", "cancel.removed", "cancel.deleted")
+PAUSED = ("pause.asked",)
 
 
-def served(stack: Stack, name: str) -> int:
-    """Bytes that the origin gave of a torrent."""
-    return sum(count for path, count in stack.origin.bytes_served.items() if path.endswith(f"/{name}"))
+@fault(
+    "A worker dies on the way from a user's wish to the engine and back to the record",
+    provoked=f"kill -9 at {', '.join((*CANCELLED, *PAUSED))}",
+    holds="the job is cancelled and nothing is left of it; a paused one stands, and goes on from where it was when it is resumed",
+)
+def test_what_a_user_asked_for_comes_true_though_the_worker_dies(tmp_path: Path, aria2: Server) -> None:
+    cancelled = {point: lambda point=point: crash_while_cancelling(point, tmp_path / point, aria2) for point in CANCELLED}
+    paused = {point: lambda point=point: crash_while_pausing(point, tmp_path / point, aria2) for point in PAUSED}
+    together(cancelled | paused)
 
 
-def torrents_crash_at(name: str, directory: Path, servers: Mapping[str, Server]) -> None:
-    """The worker dies while torrents run on both engines; the next one finishes each once."""
-    with Stack(directory, engines=ENGINES, servers=servers) as stack:
-        first = stack.work(HAUL_FAILPOINT=f"{name}:kill:1")
-        sizes = {f"{directory.name}-{engine}-{n}": SIZE * (n + 1) for n in range(2) for engine in ENGINES}
-        specs = [{"user": n, "engine": n.split("-")[-2], **torrent(stack, n, size, SIZE)} for n, size in sizes.items()]
-        ids = dict(zip(sizes, stack.ask_all(specs), strict=True))
-        eventually(lambda: first.ended() is not None, "the worker dies", seen=stack.tail)
-        assert first.ended() == -signal.SIGKILL, stack.tail()
-
-        second = stack.work(ready=False)
-        eventually(lambda: stack.owner() == second.pid, "the next one takes over", TAKEOVER_S, stack.tail)
-
-        stack.until_all(list(ids.values()), timeout_s=RECOVERY_S)
-        for file, id in ids.items():
-            stack.check_delivered(id, digest(sizes[file], len(file)), file)
-            assert stack.told(id, RECOVERY_S) == ["job.queued", "job.started", "job.completed"]
-            assert stack.job(id).attempt == 1
-            assert served(stack, file) <= sizes[file] + SLACK_BYTES, "it was downloaded once"
+# ---- what is put right ----
 
 
-def qbittorrent_killed_and_started_again(directory: Path) -> None:
-    """Torrents go on where qBittorrent had them, those that ran and those that stood still."""
-    size = RATE * 12
-    with Stack(directory, engines=("qbittorrent",)) as stack:
-        stack.work()
-        names = ("running", "stands still", "waits in place")
-        running, paused, complete = stack.ask_all(
-            [{"user": name, **torrent(stack, name, SIZE if n == 2 else size, RATE)} for n, name in enumerate(names)]
-        )
-        eventually(lambda: served(stack, "stands still") > RATE, "some of it is here", seen=stack.tail)
-        stack.act(paused, "pause")
-        stack.until(paused, "paused")
-        eventually(lambda: stack.services.coordinator.claim("finish:quick", "test", 60), "nobody finishes anything")
-        stack.until(complete, "finishing", "done")
-        eventually(lambda: served(stack, "running") > RATE * 3, "it runs", seen=stack.tail)
-
-        server = stack.qbittorrent.server
-        server.process.kill()
-        server.process.wait()
-        server.restart()
-        server.await_ready()
-        stack.services.coordinator.unclaim("finish:quick", "test")
-
-        stack.act(paused, "resume")
-        for name, id in zip(names, (running, paused, complete), strict=True):
-            bytes = SIZE if id == complete else size
-            stack.until(id, "done", timeout_s=RECOVERY_S)
-            stack.check_delivered(id, digest(bytes, len(name)), name)
-        assert {stack.job(id).attempt for id in (running, paused, complete)} == {1}, story(stack.job(running))
-        assert served(stack, "stands still") <= size + SLACK_BYTES
-        print(f"fetched again after a kill: {served(stack, 'running') - size} bytes")
-
-
-def qbittorrent_with_a_wrong_password(directory: Path) -> None:
-    """It is asked once, the overview says what is wrong, and aria2 goes on."""
-    with Stack(directory, engines=ENGINES) as stack:
-        right = stack.qbittorrent.server.url
-        wrong = stack.environment()["HAUL_ENGINES"].replace(
-            right, f"{right.rpartition(':')[0].rpartition(':')[0]}:wrong@{right.rpartition('@')[2]}"
-        )
-        stack.work(ready=False, HAUL_ENGINES=wrong)
-        shown = lambda: {engine["name"]: engine for engine in pipeline.overview(stack.services)["engines"]}  # noqa: E731
-        eventually(lambda: "password is wrong" in str(shown()["qbittorrent"]["error"]), "it is said", seen=shown)
-        assert not shown()["qbittorrent"]["up"]
-
-        stack.check_delivered(stack.ask(f"file/on.bin?size={SIZE}&seed=1", "u"), digest(SIZE, 1), "on.bin")
-        anywhere = stack.ask(None, "u", **torrent(stack, "anywhere", SIZE))
-        stack.check_delivered(anywhere, digest(SIZE, len("anywhere")), "anywhere")
-        only = stack.ask(None, "u", engine="qbittorrent", **torrent(stack, "only", SIZE))
-        eventually(lambda: "qbittorrent does not answer" in pipeline.why(stack.services, only).text, "it waits, and says for what")
-
-        looked = stack.services.coordinator.snapshots()["qbittorrent"].at
-        for _ in range(3):
-            looked = eventually(lambda: (at := stack.services.coordinator.snapshots()["qbittorrent"].at) > looked and at, "looked at")  # noqa: B023
-        lines = [line["message"] for line in stack.qbittorrent.ask("log/main")]
-        assert len([line for line in lines if "login failure" in line]) == 1, lines
-        assert "wrong" not in stack.tail(10_000).replace("password is wrong", ""), "the password is in no log"
-
-
-def stop_outside_a_write(stack: Stack, worker: Worker) -> None:
-    """SIGSTOP; not while it writes, for then SQLite lets nobody write until it goes on."""
-
-    def stopped() -> bool:
-        os.kill(worker.pid, signal.SIGSTOP)
-        if stack.may_write():
-            return True
-        os.kill(worker.pid, signal.SIGCONT)
-        return False
-
-    eventually(stopped, "it stands still and holds no lock")
-
-
-def stopped_and_continued(directory: Path, aria2: Server) -> None:
-    """A holder that stands still past its lease does no harm when it goes on."""
+def crash_while_trying_again(point: str, directory: Path, aria2: Server) -> None:
+    """The server refuses once; the worker dies when the next attempt is recorded, or when the old one is removed, too."""
     with Stack(directory, servers={"aria2": aria2}) as stack:
-        first = stack.work()
-        id = stack.ask(f"file/x?size={RATE * 5}&rate={RATE}", directory.name)
-        stack.until_bytes("/file/x", 50_000)
-        stop_outside_a_write(stack, first)
-        try:
-            second = stack.work(ready=False)
-            eventually(lambda: stack.owner() == second.pid, "the next one takes over", TAKEOVER_S, stack.tail)
-            stack.until(id, "done", timeout_s=RECOVERY_S)
-        finally:
-            os.kill(first.pid, signal.SIGCONT)
-        more = stack.ask_all([{"uri": f"file/y{n}?size={SIZE}&seed={n}", "user": directory.name} for n in range(20)])
-        for n, job in enumerate(stack.until_all(more, timeout_s=RECOVERY_S)):
-            stack.check_delivered(job.id, digest(SIZE, n))
-        stack.check_delivered(id, digest(RATE * 5))
-        assert stack.origin.bytes_served["/file/x"] == RATE * 5
-        assert {count for path, count in stack.origin.requests.items()} == {1}
+        first = doomed(stack, point)
+        id = stack.ask(f"flaky/x?fails=1&status=500&size={SIZE}", directory.name)
+        dies(stack, first)
+        assert (stack.job(id).state, stack.job(id).attempt) == ("queued", 2)
+        taken_over(stack)
+
+        stack.until(id, "done", timeout_s=RECOVERY_S)
+        stack.check_delivered(id, digest(SIZE))
+        assert stack.job(id).attempt == 2
+        assert stack.origin.requests["/flaky/x"] == 2
 
 
-def aria2_killed_and_started_again(directory: Path) -> None:
-    """Downloads go on where they were, those that ran and those that stood still."""
-    size, autosave_s = RATE * 15, 5
-    with Stack(directory) as stack:
-        stack.work()
-        running, paused, waiting = stack.ask_all(
-            [{"uri": f"file/{name}?size={size}&rate={RATE}", "user": name} for name in ("r", "p", "w")]
-        )
-        stack.until_bytes("/file/p", RATE // 2)
-        stack.act(paused, "pause")
-        stack.until(paused, "paused")
-        stack.until_bytes("/file/r", RATE * 8)
-        # One is complete for aria2, and not yet in place, when it dies: aria2 will know nothing of it.
-        eventually(lambda: stack.services.coordinator.claim("finish:quick", "test", 60), "nobody finishes anything")
-        complete = stack.ask(metalink(stack.origin, "two.meta4", {"a.bin": (SIZE, 2), "b.bin": (SIZE, 3)}), directory.name)
-        stack.until(complete, "finishing")
-        before = dict(stack.origin.bytes_served)
+def crash_while_handing_back(directory: Path, aria2: Server) -> None:
+    """Somebody stops a download at aria2 itself; the worker dies when it has told aria2 to go on."""
+    size = RATE * 4
+    with Stack(directory, servers={"aria2": aria2}) as stack:
+        first = doomed(stack, "start.submitted", 2)
+        id = stack.ask(f"file/x?size={size}&rate={RATE}", directory.name)
+        stack.until_bytes("/file/x", 100_000, RECOVERY_S)
+        stack.until(id, "downloading", timeout_s=RECOVERY_S)
+        stack.rpc("forcePause", stack.gid(stack.job(id)))
+        dies(stack, first)
+        taken_over(stack)
 
-        stack.aria2.process.kill()
-        stack.aria2.process.wait()
-        stack.aria2.restart()
-        stack.aria2.await_ready()
-        stack.services.coordinator.unclaim("finish:quick", "test")
-
-        stack.act(paused, "resume")
-        for id in (running, paused, waiting):
-            stack.until(id, "done", timeout_s=40)
-            stack.check_delivered(id, digest(size))
-        lost = {path: served - size for path, served in stack.origin.bytes_served.items()}
-        assert lost["/file/r"] <= (autosave_s + 1) * RATE < before["/file/r"], "what was saved is not fetched again"
-        assert lost["/file/p"] <= SLACK_BYTES
-        stack.until(complete, "done")
-        check_two(stack, complete)
-        assert [stack.origin.bytes_served[f"/file/{name}.bin"] for name in "ab"] == [SIZE, SIZE]
-        assert {stack.job(id).attempt for id in (running, paused, waiting)} == {1}, story(stack.job(running))
+        stack.until(id, "done", timeout_s=RECOVERY_S)
+        stack.check_delivered(id, digest(size))
+        assert stack.job(id).attempt == 1
+        assert stack.origin.bytes_served["/file/x"] <= size + SLACK_BYTES
 
 
-def redis_loses_everything(directory: Path) -> None:
-    """Whatever Redis held is made again from the records while jobs wait and run."""
-    with Stack(directory, slots=2) as stack, Redis.from_url(stack.redis.url) as redis:
-        stack.work()
-        ids = stack.ask_all([{"uri": f"file/{n}?size={RATE}&rate={RATE}&seed={n}", "user": f"u{n % 3}"} for n in range(8)])
-        eventually(lambda: stack.origin.requests, "downloads run")
-        redis.flushall()
+def crash_while_putting_aside(directory: Path, servers: Mapping[str, Server]) -> None:
+    """A job waits for its engine, which is full, while the other one has room; the worker dies when it is to be looked at later."""
+    size = RATE * 3
+    with Stack(directory, slots=1, engines=ENGINES, servers=servers) as stack:
+        first = doomed(stack, "admit.aside")
+        ids = [ask(stack, "aria2", name, size) for name in ("runs", "waits")]
+        dies(stack, first)
+        taken_over(stack)
 
-        stack.until_all(ids, timeout_s=40)
-        for n, id in enumerate(ids):
-            stack.check_delivered(id, digest(RATE, n))
-        assert set(stack.origin.requests.values()) == {1}
+        stack.until_all(ids, timeout_s=RECOVERY_S)
+        for id, name in zip(ids, ("runs", "waits"), strict=True):
+            check(stack, id, name, size)
+            assert stack.told(id, RECOVERY_S) == DONE
+        assert set(stack.origin.bytes_served.values()) == {size}
 
 
-def what_nobody_asked_for(directory: Path) -> None:
-    """Items of aria2 without a record are removed where we work, and left alone elsewhere."""
+def crash_while_removing_an_orphan(directory: Path) -> None:
+    """The worker dies when it is about to remove an item that no record asks for; the next one removes it."""
     with Stack(directory) as stack:
         slow = stack.origin.url(f"file/x?size=20000000&rate={RATE}")
         orphan = stack.rpc("addUri", [slow], {"dir": str(stack.work_directory("f" * 24) / "aria2"), "gid": "0123456789abcdef"})
-        foreign = stack.rpc("addUri", [slow], {"dir": str(directory / "elsewhere"), "gid": "fedcba9876543210"})
-        stack.work()
+        first = doomed(stack, "orphan.deleted")
+        dies(stack, first)
+        assert stack.rpc("tellStatus", orphan, ["status"])["status"] == "active"
+        taken_over(stack)
+        eventually(lambda: stack.rpc("tellStatus", orphan, ["status"]) is None, "the orphan is removed", seen=stack.tail)
 
-        eventually(lambda: stack.rpc("tellStatus", orphan, ["status"]) is None, "the orphan is removed")
-        assert stack.rpc("tellStatus", foreign, ["status"])["status"] == "active"
+
+TRIED_AGAIN = ("tick.recorded", "spent.removed")
 
 
-def test_whoever_dies_at_whatever_point_each_job_is_done_once(tmp_path: Path, aria2: Server, qbittorrent: Server) -> None:
+@fault(
+    "A worker dies while it puts right what went wrong: a failed attempt, a stopped download, a full engine, an orphan",
+    provoked=f"kill -9 at {', '.join((*TRIED_AGAIN, 'start.submitted', 'admit.aside', 'orphan.deleted'))}",
+    holds="the next worker puts it right: the second attempt is made, once; the download goes on where it was; the orphan is removed",
+)
+def test_what_was_to_be_put_right_is_put_right_though_the_worker_dies(tmp_path: Path, aria2: Server, qbittorrent: Server) -> None:
     servers = {"aria2": aria2, "qbittorrent": qbittorrent}
-    scenarios: dict[str, Callable[[], object]] = {name: lambda name=name: crash_at(name, tmp_path / name, aria2) for name in CRASHES}
-    scenarios["cancel.removed"] = lambda: crash_while_cancelling(tmp_path / "cancel", aria2)
-    scenarios["killed in the middle"] = lambda: killed_in_the_middle(tmp_path / "killed", aria2)
-    scenarios["stopped and continued"] = lambda: stopped_and_continued(tmp_path / "stopped", aria2)
-    scenarios["aria2 killed and started again"] = lambda: aria2_killed_and_started_again(tmp_path / "aria2")
-
-    scenarios |= {
-        f"torrents, {name}": lambda name=name: torrents_crash_at(name, tmp_path / f"t-{name}", servers) for name in TORRENT_CRASHES
+    again = {point: lambda point=point: crash_while_trying_again(point, tmp_path / f"again-{point}", aria2) for point in TRIED_AGAIN}
+    others = {
+        "handed back": lambda: crash_while_handing_back(tmp_path / "back", aria2),
+        "put aside": lambda: crash_while_putting_aside(tmp_path / "aside", servers),
+        "orphan": lambda: crash_while_removing_an_orphan(tmp_path / "orphan"),
     }
-    scenarios["qBittorrent killed and started again"] = lambda: qbittorrent_killed_and_started_again(tmp_path / "qbittorrent")
-    scenarios["wrong password of qBittorrent"] = lambda: qbittorrent_with_a_wrong_password(tmp_path / "password")
-    scenarios["redis loses everything"] = lambda: redis_loses_everything(tmp_path / "redis")
-    scenarios["what nobody asked for"] = lambda: what_nobody_asked_for(tmp_path / "orphans")
+    together(again | others)
 
-    wrong = together(scenarios)
-    assert not wrong, "\n\n".join(f"{name}: {what}" for name, what in wrong.items())
+
+# ---- anywhere ----
+
+
+@fault(
+    "The only worker, with its supervisor, is killed while downloads run and one is paused",
+    provoked="kill -9; another worker is started",
+    holds="it takes over when the lease has ended; what the engine fetched meanwhile counts, and not a byte is fetched twice",
+)
+def test_a_worker_that_is_killed_in_the_middle_is_succeeded_in_time(tmp_path: Path) -> None:
+    size, paused_size = RATE * 45, RATE * 10
+    with Stack(tmp_path / "killed") as stack:
+        first = stack.work()
+        sizes = {"long": size, "short": SIZE * 3, "paused": paused_size}
+        ids = {name: stack.ask(f"file/{name}?size={n}&rate={RATE}", "u") for name, n in sizes.items()}
+        for name in sizes:
+            stack.until_bytes(f"/file/{name}", 50_000)
+        stack.act(ids["paused"], "pause")
+        stack.until(ids["paused"], "paused")
+
+        first.kill()
+        begun = time.monotonic()
+        taken_over(stack)
+        assert time.monotonic() - begun <= TAKEOVER_S
+
+        stack.check_delivered(ids["short"], digest(SIZE * 3))
+        stack.act(ids["paused"], "resume")
+        stack.check_delivered(ids["paused"], digest(paused_size))
+        stack.until(ids["long"], "done", timeout_s=RECOVERY_S)
+        stack.check_delivered(ids["long"], digest(size))
+        assert stack.origin.bytes_served["/file/long"] == size
+        assert stack.origin.bytes_served["/file/short"] == SIZE * 3
+        assert stack.origin.bytes_served["/file/paused"] <= paused_size + SLACK_BYTES

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
-from worker.admission.decide import Admit, EngineView, Wait, decide
+from worker.admission.decide import TRIED_AGAIN, Admit, EngineView, Wait, decide
 from worker.admission.queue import belongs
 from worker.jobs.directories import work_directory
 from worker.jobs.model import Job, Transfer
@@ -38,8 +38,10 @@ def admit(services: Services, limit: int) -> int:
         started = [a.job.id for a in applied if a.won and a.job is not None and a.job.state is State.SUBMITTING]
     if started:
         services.coordinator.drop_waiting(started)
+        services.failpoints.hit("admit.dropped")
         services.nudger.nudge(Step.START)
     if aside:
+        services.failpoints.hit("admit.aside")
         services.coordinator.add_waiting([WaitingJob.of(job, due=now + ASIDE_S) for job in aside])
     return len(started) + len(aside)
 
@@ -76,7 +78,7 @@ def _view(name: str, snapshot: EngineSnapshot | None, live: int, services: Servi
     engine = services.engines[name]
     alive = snapshot is not None and snapshot.error is None
     ahead = snapshot.ahead if snapshot else 0
-    return EngineView(name, engine.features, engine.slots + ahead, live, alive)
+    return EngineView(name, engine.features, engine.slots + ahead, live, alive, snapshot.free_bytes if snapshot else None)
 
 
 def _sorted(services: Services, jobs: list[Job], views: Mapping[str, EngineView], now: float) -> tuple[list[Change], list[Job]]:
@@ -99,7 +101,7 @@ def _submitting(services: Services, job: Job, engine: str, now: float) -> Job:
     kept = job.transfer if job.transfer and job.transfer.engine == engine else None
     directory = kept.directory if kept else work_directory(services.engines[engine].directory, job.id, engine)
     transfer = Transfer(job.id, engine, job.attempt, directory, now + SUBMIT_WINDOW_S)
-    text = None if job.reason is Reason.DUPLICATE else f"admitted to {engine}"  # it comes back until the other one has ended
+    text = None if job.reason in TRIED_AGAIN else f"admitted to {engine}"  # it may come back many times
     return job.moved(State.SUBMITTING, services.clock.time(), text, transfer=transfer, reason=None)
 
 

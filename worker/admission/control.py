@@ -33,6 +33,7 @@ def control(services: Services, id: str, action: Action) -> Job:
             return job
         [applied] = services.store.apply([Change(job, new)])
         if applied.won:
+            services.failpoints.hit("control.recorded", id)
             _tell(services, new)
             return new
     raise Transient("store", f"job {id} changes too fast; try again")

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from worker.jobs.model import Job
 from worker.jobs.states import Reason
+from worker.limits import FREE_BYTES_MIN
 from worker.ports import Features
+
+#: What an engine could not take yet is given to it again, for as long as it takes; nothing failed.
+TRIED_AGAIN = frozenset({Reason.DUPLICATE, Reason.SPACE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,7 @@ class EngineView:
         capacity: jobs it may be given: its slots, and what it finished in the last seconds.
         live: jobs that take a slot now.
         alive: its owner saw it answer within the last seconds.
+        free_bytes: on its volume; None when it is not known.
     """
 
     name: str
@@ -25,11 +30,17 @@ class EngineView:
     capacity: int
     live: int
     alive: bool
+    free_bytes: int | None = None
 
     @property
     def room(self) -> int:
         """Jobs it can take now."""
         return max(0, self.capacity - self.live) if self.alive else 0
+
+    @property
+    def full(self) -> bool:
+        """True when its volume has no space worth a try."""
+        return self.free_bytes is not None and self.free_bytes < FREE_BYTES_MIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +70,8 @@ def decide(job: Job, engines: Mapping[str, EngineView], now: float) -> Decision:
     """
     if job.needs_description:
         return _undescribed(job, now)
-    if job.not_before > now and job.reason is Reason.DUPLICATE:
-        return Wait(Reason.DUPLICATE, f"waits: {job.message}", job.not_before)
+    if job.not_before > now and job.reason in TRIED_AGAIN:
+        return Wait(job.reason, f"waits: {job.message}", job.not_before)
     if job.not_before > now:
         return Wait(Reason.SCHEDULE, f"tries again in {job.not_before - now:.0f} s: {job.message or 'the last try failed'}", job.not_before)
     able = _able(job, engines)
@@ -69,7 +80,10 @@ def decide(job: Job, engines: Mapping[str, EngineView], now: float) -> Decision:
     alive = _suited(job, [engine for engine in able if engine.alive])
     if not alive:
         return Wait(Reason.ENGINE, f"{_names(able)} does not answer; the job starts when it is back")
-    free = [engine for engine in alive if engine.room > 0]
+    roomy = [engine for engine in alive if job.reason is not Reason.SPACE or not engine.full]
+    if not roomy:
+        return Wait(Reason.SPACE, f"waits: the disk of {_names(alive)} is full; it goes on when there is space")
+    free = [engine for engine in roomy if engine.room > 0]
     if not free:
         return Wait(Reason.SLOTS, f"all {sum(engine.capacity for engine in alive)} slots of {_names(alive)} are taken")
     return Admit(choose(free).name)

@@ -9,14 +9,15 @@ from collections.abc import Collection
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
-from worker import logs
+from worker import logs, tries
 from worker.admission.doors import unfetchable
 from worker.admission.fetch import fetch
 from worker.admission.queue import announce
 from worker.jobs import torrents
+from worker.jobs.description import Description
 from worker.jobs.errors import Rejected, Transient
 from worker.jobs.events import EventType
-from worker.jobs.model import Description, Job
+from worker.jobs.model import Job
 from worker.jobs.retries import RETRIES, backoff_s
 from worker.jobs.states import Cause, Reason, State
 from worker.limits import STEP_BATCH
@@ -54,17 +55,21 @@ def describe(services: Services, limit: int) -> int:  # noqa: ARG001 - every ste
 
 def _describe_all(services: Services, holder: str) -> int:
     written, ends = 0, time.monotonic() + WINDOW_S
-    running: dict[Future[bool], str] = {}
+    running: dict[Future[bool | None], Job] = {}
+    suspects: list[Job] = []
     with ThreadPoolExecutor(THREADS) as pool:
         while True:
-            if time.monotonic() < ends:
-                due = _due(services, THREADS - len(running), running.values())
-                running |= {pool.submit(_described, services, job): job.id for job in due}
+            if time.monotonic() < ends and not suspects:
+                due = _due(services, THREADS - len(running), {job.id for job in running.values()})
+                running |= {pool.submit(_described, services, job): job for job in due}
+            elif suspects and not running:  # nothing else goes on: should the process die now, it is this job's doing
+                running[pool.submit(_described_alone, services, suspects[0])] = suspects[0]
             if not running:
                 return written
             for fetched in wait(running, BEAT_S, FIRST_COMPLETED).done:
-                del running[fetched]
-                written += fetched.result()
+                job, outcome = running.pop(fetched), fetched.result()
+                suspects = [*suspects, job] if outcome is None else [other for other in suspects if other.id != job.id]
+                written += outcome or 0
             with contextlib.suppress(Transient):
                 services.coordinator.claim(DESCRIBE, holder, CLAIM_S)
 
@@ -79,12 +84,26 @@ def _due(services: Services, limit: int, without: Collection[str]) -> list[Job]:
     return due[:limit]
 
 
-def _described(services: Services, job: Job) -> bool:
-    """Fetch for one job and record what came of it; false when it was changed meanwhile."""
+def _described(services: Services, job: Job) -> bool | None:
+    """Fetch for one job and record what came of it; None when a process died with it: then it is left for later."""
     time.sleep(max(0.0, job.not_before - services.store.now()))
-    outcome = _fetched(services, job)
+    with tries.together(services, Step.DESCRIBE, [job.id]) as suspects:
+        return None if suspects else _recorded(services, job, _fetched(services, job))
+
+
+def _described_alone(services: Services, job: Job) -> bool:
+    with tries.alone(services, Step.DESCRIBE, job.id) as hopeful:
+        if hopeful:
+            return _recorded(services, job, _fetched(services, job))
+        message = tries.given_up(services, Step.DESCRIBE, job.id, "it fetched and read the .torrent file")
+        return _recorded(services, job, Fault(Cause.WORKER, passing=False, detail=message))
+
+
+def _recorded(services: Services, job: Job, outcome: Description | Fault) -> bool:
+    """Write down what came of a fetch; false when the job was changed meanwhile."""
     new = described(job, outcome, services.clock.time(), services.store.now())
     [applied] = services.store.apply([Change(job, new)])
+    services.failpoints.hit("describe.recorded", job.id)
     if not applied.won:
         return False
     if new.state is State.FAILED:
@@ -103,6 +122,7 @@ def _fetched(services: Services, job: Job) -> Description | Fault:
             return document
         about = torrents.describe(document, job.select)
         services.store.keep_torrent(document)
+        services.failpoints.hit("describe.kept", job.id)
     except Rejected as refusal:
         words = f"the .torrent file {refusal.detail}" if refusal.field == "torrent" else refusal.detail
         return Fault(Cause.SOURCE, False, words)
@@ -126,7 +146,7 @@ def described(job: Job, outcome: Description | Fault, at: float, now: float) -> 
         text = f"the torrent has {outcome.files} file{'s' if outcome.files > 1 else ''}, {outcome.size} bytes"
         return job.noted(at, text, description=outcome, reason=Reason.TURN, message=None, failures=0, not_before=0.0)
     if outcome.passing and job.failures < RETRIES.get(outcome.cause, 0):
-        wait_s = backoff_s(job.failures, outcome.cause)
+        wait_s = backoff_s(job.failures)
         text = f"{outcome.detail}; its .torrent file is fetched again in {wait_s:.0f} s"
         return job.noted(at, text, reason=Reason.DESCRIPTION, message=outcome.detail, failures=job.failures + 1, not_before=now + wait_s)
     text, data = f"failed: {outcome.detail}", {"cause": str(outcome.cause), "reason": outcome.detail}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from worker import logs
+from worker import logs, tries
 from worker.admission import egress
 from worker.admission.control import control
 from worker.admission.decide import beyond_all
@@ -17,6 +17,7 @@ from worker.admission.queue import announce, first_reason
 from worker.jobs import requests
 from worker.jobs.errors import Conflict, Rejected, Transient
 from worker.jobs.events import Event, EventType
+from worker.jobs.hooks import hook_of
 from worker.jobs.model import Job, Request, Source, SourceKind, job_id, new_job
 from worker.jobs.states import Action, Cause, State
 from worker.limits import INTAKE_CLAIM_S
@@ -58,8 +59,9 @@ def _new(services: Services, request: Request, id: str | None = None) -> Job:
     """
     if request.document is not None:
         services.store.keep_torrent(request.document)
+        services.failpoints.hit("accept.kept")
     job = new_job(request, services.clock.time(), id)
-    return replace(job, reason=first_reason(job))
+    return replace(job, reason=first_reason(job), hook=hook_of(request.webhook, services.settings.webhook_addresses))
 
 
 def record(services: Services, jobs: Sequence[Job]) -> list[Inserted]:
@@ -87,17 +89,26 @@ def intake(services: Services, limit: int) -> int:
     if wrong:
         _park(services, wrong)
     good = [entry for entry in entries if _understood(entry)]
-    for (kind, _), group in groupby(good, key=_batch):
-        _handle(services, kind, list(group))
-        services.coordinator.claim(INTAKE, holder, INTAKE_CLAIM_S)
+    with tries.together(services, Step.INTAKE, [entry.id for entry in good]) as suspects:
+        for batch in _batches(good, suspects):
+            if batch[0].id in suspects:
+                _handle_alone(services, batch[0])
+            else:
+                _handle(services, batch)
+            services.coordinator.claim(INTAKE, holder, INTAKE_CLAIM_S)
     services.coordinator.unclaim(INTAKE, holder)
     return len(entries)
 
 
-def _batch(entry: IntakeEntry) -> tuple[str, str | None]:
-    """What messages that follow each other are dealt with at once for; one with a `.torrent` file, which takes time, is alone."""
-    body = entry.body or {}
-    return body["kind"], entry.id if body["kind"] == "request" and "torrent" in body["spec"] else None
+def _batches(entries: Sequence[IntakeEntry], suspects: Collection[str]) -> list[list[IntakeEntry]]:
+    """What is dealt with at once, in order: messages of a kind; alone one with a `.torrent` file, which takes time, and a suspect."""
+
+    def key(entry: IntakeEntry) -> tuple[str, str | None]:
+        body = entry.body or {}
+        takes_time = body["kind"] == "request" and "torrent" in body["spec"]
+        return body["kind"], entry.id if takes_time or entry.id in suspects else None
+
+    return [list(group) for _, group in groupby(entries, key)]
 
 
 def _my_turn(services: Services, holder: str) -> bool:
@@ -108,16 +119,27 @@ def _my_turn(services: Services, holder: str) -> bool:
     return mine
 
 
-def _handle(services: Services, kind: str, entries: Sequence[IntakeEntry]) -> None:
-    """Do what the messages ask for and acknowledge them; one that we fail over is parked and holds up no other."""
+def _handle_alone(services: Services, entry: IntakeEntry) -> None:
+    """Deal with a message that a process died with; after too many it is parked."""
+    with tries.alone(services, Step.INTAKE, entry.id) as hopeful:
+        if hopeful:
+            _handle(services, [entry])
+        else:
+            tries.given_up(services, Step.INTAKE, entry.id, "it dealt with the message")
+            _park(services, [entry])
+
+
+def _handle(services: Services, entries: Sequence[IntakeEntry]) -> None:
+    """Do what messages of one kind ask for and acknowledge them; one that we fail over is parked and holds up no other."""
+    bodies = [entry.body or {} for entry in entries]
     try:
-        _HANDLERS[kind](services, [entry.body or {} for entry in entries])
+        _HANDLERS[bodies[0]["kind"]](services, bodies)
     except Transient:
         raise
     except Exception:
         if len(entries) > 1:
             for entry in entries:
-                _handle(services, kind, [entry])
+                _handle(services, [entry])
             return
         log.exception("a message of the intake cannot be dealt with; it is parked", message=entries[0].id)
         _park(services, entries)
@@ -144,6 +166,7 @@ def enqueue(services: Services, body: Mapping[str, Any]) -> None:
 
 def _enqueue_all(services: Services, bodies: Sequence[Mapping[str, Any]]) -> None:
     jobs = [_from_message(services, body) for body in bodies]
+    services.failpoints.hit("intake.taken", *(job.id for job in jobs))
     for job, entry in zip(jobs, record(services, jobs), strict=True):
         if isinstance(_answer(job, entry), Rejected):
             _tell_conflict(services, entry.job, job)
@@ -188,6 +211,7 @@ def _refusal(services: Services, request: Request) -> Rejected | None:
 
 
 def _allowed(services: Services, request: Request) -> None:
+    hook_of(request.webhook, services.settings.webhook_addresses)
     if request.guarded:
         egress.check(request.source, services.settings.allow_networks)
     engines = services.engines
@@ -224,7 +248,9 @@ def _from_message(services: Services, body: Mapping[str, Any]) -> Job:
         _allowed(services, request)
         return _new(services, request, known_id)
     except Rejected as refusal:
-        return _refused(spec, refusal, at, known_id)
+        addresses, named = services.settings.webhook_addresses, spec.get("webhook")
+        hook = hook_of(named if named in addresses else None, addresses)
+        return replace(_refused(spec, refusal, at, known_id), hook=hook)
 
 
 def _refused(spec: Mapping[str, Any], refusal: Rejected, at: float, id: str | None) -> Job:

@@ -55,6 +55,8 @@ def overview(services: Services) -> dict[str, Any]:
                 "live": live.get(name, 0),
                 "speed": seen.speed if seen else None,
                 "free_bytes": seen.free_bytes if seen else None,
+                "items": seen.items if seen else None,
+                "foreign": seen.foreign if seen else None,
                 "owner": seen.owner if seen else None,
             }
         )
@@ -62,6 +64,7 @@ def overview(services: Services) -> dict[str, Any]:
         "jobs": {str(state): counts.get(state, 0) for state in State},
         "waiting": services.coordinator.waiting_size(),
         "intake": services.coordinator.intake_size(),
+        "parked": services.coordinator.parked_size(),
         "engines": engines,
     }
 
@@ -90,7 +93,7 @@ def _explained(job: Job) -> str:
         State.SUBMITTING: f"it is being handed to {engine}",
         State.DOWNLOADING: _downloading(job, engine),
         State.PAUSED: "it is paused; resume starts it again",
-        State.FINISHING: "all bytes are here; they are checked and moved into place",
+        State.FINISHING: "all bytes are here; " + (f"it {job.message}" if job.message else "they are checked and moved into place"),
         State.DONE: f"it is done: {job.result.path if job.result else 'in place'}",
         State.FAILED: f"it failed: {job.message or job.cause}",
         State.CANCELLED: "it was cancelled",

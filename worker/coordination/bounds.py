@@ -33,9 +33,11 @@ class Bounds:
             that hangs costs a caller with several calls one time-out, not one for each.
         reclaim_s: an intake message unacknowledged for this long goes to another consumer.
         consumer_s: a consumer with nothing pending is forgotten after this time.
-        intake_max: messages the intake holds before `offer` refuses; parked_max: those put aside.
+        intake_max: messages the intake holds before `offer` refuses; parked_max: those put aside,
+            with parked_bytes of each value.
         events_max: events the stream keeps, about.
         snapshot_s, progress_s, wake_s: what was not renewed in this time vanishes.
+        begun_s: what was begun and never ended is remembered for so long.
     """
 
     connect_s: float = 3.0
@@ -47,10 +49,12 @@ class Bounds:
     consumer_s: float = 3_600.0
     intake_max: int = 100_000
     parked_max: int = 1_000
+    parked_bytes: int = 65_536
     events_max: int = 100_000
     snapshot_s: float = 15.0
     progress_s: float = 60.0
     wake_s: float = 60.0
+    begun_s: float = 86_400.0
 
 
 assert Bounds().answer_s < RPC_TIMEOUT_S, "an owner that meets a silent Redis still renews its lease in time"

@@ -60,10 +60,17 @@ class Connection:
         except errors.RedisError as error:
             if isinstance(error, errors.TimeoutError):
                 self._silent_until = time.monotonic() + self._bounds.silence_s
-            detail = (str(error) or type(error).__name__)[:DETAIL_CHARS_MAX]
+            if isinstance(error, (errors.TimeoutError, errors.ReadOnlyError)):
+                self._drop_idle()
+            detail = _words(error)
         else:
             return
         raise Transient("redis", detail)
+
+    def _drop_idle(self) -> None:
+        """Idle connections may be as dead as the one that timed out, or lead to the same old master; the next calls make new ones."""
+        for client in (self.commands, self.blocking):
+            client.connection_pool.disconnect(inuse_connections=False)
 
     def script(self, name: str) -> Script:
         """The script `lua/<name>.lua`; it is sent again when the server has lost it."""
@@ -81,6 +88,16 @@ class Connection:
         for client in (self.commands, self.blocking):
             client.close()
             client.connection_pool.disconnect()
+
+
+def _words(error: errors.RedisError) -> str:
+    """What is wrong, without the command that met it: its arguments are the users'."""
+    if isinstance(error, errors.OutOfMemoryError):
+        return "its memory is full (maxmemory); make room, or raise the limit"
+    if isinstance(error, errors.ReadOnlyError):
+        return "it is a replica, which takes no writes; HAUL_REDIS_URL must lead to the master"
+    text = str(error).rpartition(" caused error: ")[2]
+    return (text or type(error).__name__)[:DETAIL_CHARS_MAX]
 
 
 def _client(url: str, max_connections: int, bounds: Bounds, timeout_s: float) -> Redis:

@@ -35,6 +35,7 @@ class Memory:
     intake: dict[str, Message] = field(default_factory=dict)
     parked: deque[str] = field(default_factory=deque)
     flags: dict[str, tuple[str, float]] = field(default_factory=dict)
+    begun: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
     waiting: WaitingIndex = field(default_factory=WaitingIndex)
     progress: dict[str, tuple[dict[str, str], float]] = field(default_factory=dict)
     snapshots: dict[str, tuple[str, float]] = field(default_factory=dict)
@@ -120,6 +121,28 @@ class FakeCoordinator:
         """See `ports.Coordinator`."""
         with self._open() as memory:
             return len(memory.intake)
+
+    def parked_size(self) -> int:
+        """See `ports.Coordinator`."""
+        with self._open() as memory:
+            return len(memory.parked)
+
+    # ---- work that was begun ----
+
+    def begin(self, step: str, ids: Sequence[str], *, again: bool = False) -> dict[str, int]:
+        """See `ports.Coordinator`."""
+        with self._open() as memory:
+            now, kept = self._clock(), {id: memory.begun.get((step, id), (0, 0.0)) for id in ids}
+            before = {id: times for id, (times, until) in kept.items() if until > now}
+            noted = ids if again else [id for id in ids if id not in before]
+            memory.begun.update(((step, id), (before.get(id, 0) + 1, now + self._bounds.begun_s)) for id in noted)
+            return before
+
+    def end(self, step: str, ids: Sequence[str]) -> None:
+        """See `ports.Coordinator`."""
+        with self._open() as memory:
+            for id in ids:
+                memory.begun.pop((step, id), None)
 
     # ---- nudges, wakes, claims ----
 
@@ -207,10 +230,12 @@ class FakeCoordinator:
                 known.update((id, row) for id, row in rows.items() if row)
             return known
 
-    def put_snapshot(self, snapshot: EngineSnapshot) -> None:
+    def put_snapshot(self, snapshot: EngineSnapshot) -> bool:
         """See `ports.Coordinator`."""
         with self._open() as memory:
+            _, until = memory.snapshots.get(snapshot.name, ("", 0.0))
             memory.snapshots[snapshot.name] = (wire.snapshot_text(snapshot), self._clock() + self._bounds.snapshot_s)
+            return until > self._clock()
 
     def snapshots(self) -> dict[str, EngineSnapshot]:
         """See `ports.Coordinator`."""

@@ -3,7 +3,8 @@
 | key                     | type   | lifetime            | what                                                       |
 |-------------------------|--------|---------------------|------------------------------------------------------------|
 | `<p>:intake`            | stream | until acknowledged  | messages of the doors, field `body`; group `haul`          |
-| `<p>:intake:parked`     | stream | newest 1,000        | messages nobody can decode, fields `id` and theirs         |
+| `<p>:intake:parked`     | stream | newest 1,000        | messages nobody can deal with, fields `id` and theirs      |
+| `<p>:begun:<step>:<id>` | string | a day, until ended  | `<times begun> <call>`; see `Coordinator.begin`            |
 | `<p>:nudge:<step>`      | string | 5 s                 | a nudge is pending                                         |
 | `<p>:wake:<loop>`       | list   | 60 s, one element   | the loop has something to do                               |
 | `<p>:claim:<name>`      | string | the claim's         | the holder                                                 |
@@ -40,8 +41,12 @@ class Keys:
 
     @property
     def parked(self) -> str:
-        """Stream: messages that nobody can decode."""
+        """Stream: messages that nobody can decode or deal with."""
         return f"{self.prefix}:intake:parked"
+
+    def begun(self, step: str, id: str) -> str:
+        """String: how often work on it was begun and not ended."""
+        return f"{self.prefix}:begun:{step}:{id}"
 
     def nudge(self, step: str) -> str:
         """String: a nudge for the step is pending."""

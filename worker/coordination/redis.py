@@ -41,7 +41,7 @@ class RedisCoordinator:
         self._redis, self._blocking = self._connection.commands, self._connection.blocking
         script = self._connection.script
         self._offer, self._take, self._park = script("offer"), script("take"), script("park")
-        self._claim, self._unclaim = script("claim"), script("unclaim")
+        self._begin, self._claim, self._unclaim = script("begin"), script("claim"), script("unclaim")
         self._add, self._drop = script("waiting_add"), script("waiting_drop")
         self._heads, self._place = script("waiting_heads"), script("waiting_place")
         self._events = script("events")
@@ -77,14 +77,36 @@ class RedisCoordinator:
                 pipe.execute()
 
     def park_intake(self, entries: Sequence[IntakeEntry]) -> None:
-        """See `ports.Coordinator`. They are kept as they came, and the newest 1,000 of them."""
+        """See `ports.Coordinator`. They are kept as they came, but long ones cut, and the newest 1,000 of them."""
         for batch in batches(entries):
-            self._park([self._keys.intake, self._keys.parked], [GROUP, self._bounds.parked_max, *(entry.id for entry in batch)])
+            bounds = [self._bounds.parked_max, self._bounds.parked_bytes]
+            self._park([self._keys.intake, self._keys.parked], [GROUP, *bounds, *(entry.id for entry in batch)])
 
     def intake_size(self) -> int:
         """See `ports.Coordinator`."""
         with self._connection.answers():
             return int(self._redis.xlen(self._keys.intake))
+
+    def parked_size(self) -> int:
+        """See `ports.Coordinator`."""
+        with self._connection.answers():
+            return int(self._redis.xlen(self._keys.parked))
+
+    # ---- work that was begun ----
+
+    def begin(self, step: str, ids: Sequence[str], *, again: bool = False) -> dict[str, int]:
+        """See `ports.Coordinator`."""
+        before: list[int] = []
+        for batch in batches(ids):
+            keys = [self._keys.begun(step, id) for id in batch]
+            before += self._begin(keys, [int(self._bounds.begun_s), secrets.token_hex(8), int(again)])
+        return {id: times for id, times in zip(ids, before, strict=True) if times}
+
+    def end(self, step: str, ids: Sequence[str]) -> None:
+        """See `ports.Coordinator`."""
+        for batch in batches(ids):
+            with self._connection.answers():
+                self._redis.delete(*(self._keys.begun(step, id) for id in batch))
 
     # ---- nudges, wakes, claims ----
 
@@ -180,12 +202,13 @@ class RedisCoordinator:
         texts = ((id, text) for (_, ids), row in zip(asked, answers, strict=True) for id, text in zip(ids, row, strict=True))
         return {id: known for id, text in texts if (known := wire.progress_of(text))}
 
-    def put_snapshot(self, snapshot: EngineSnapshot) -> None:
+    def put_snapshot(self, snapshot: EngineSnapshot) -> bool:
         """See `ports.Coordinator`."""
         with self._connection.answers(), self._redis.pipeline() as pipe:
-            pipe.set(self._keys.engine(snapshot.name), wire.snapshot_text(snapshot), px=_ms(self._bounds.snapshot_s))
+            pipe.set(self._keys.engine(snapshot.name), wire.snapshot_text(snapshot), px=_ms(self._bounds.snapshot_s), get=True)
             pipe.sadd(self._keys.engines, snapshot.name)
-            pipe.execute()
+            before, added = pipe.execute()
+        return before is not None and not added
 
     def snapshots(self) -> dict[str, EngineSnapshot]:
         """See `ports.Coordinator`."""

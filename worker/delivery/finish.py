@@ -10,21 +10,21 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from worker import logs
+from worker import logs, tries
 from worker.delivery import place, verify
 from worker.delivery.names import safe_name, safe_paths
-from worker.jobs.directories import delete_work_directory
+from worker.jobs.directories import delete_work
 from worker.jobs.errors import Failed, Transient
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Result
 from worker.jobs.states import Cause, Reason, State, Want
-from worker.ports import Change, FoundFile, Services, Step
+from worker.ports import Change, FoundFile, Services, Step, WaitingJob
 
 #: A finish that takes longer (a checksum, a copy) keeps its claim by renewing it between blocks. After a crash nobody
 #: finishes what was claimed for so long.
@@ -33,6 +33,7 @@ BEAT_S = 5.0
 #: Attempts after the first when the disk does not hold what the engine called complete, as after it was restarted.
 INCOMPLETE_RETRIES = 2
 QUICK = "quick"
+SUSPECTS = "suspects"
 SYNC_THREADS = 8
 #: The file system may take it later; nothing is given up for them.
 PASSING_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.ENOLCK, errno.ESTALE, errno.EMFILE, errno.ENFILE})
@@ -84,41 +85,88 @@ def _apart(work: str, out: str) -> bool:
 
 
 def _finish_claimed(services: Services, claim: str, jobs: list[Job], holder: str) -> int:
-    if not services.coordinator.claim(f"finish:{claim}", holder, CLAIM_S):
-        return 0
+    with _claimed(services, claim, holder) as beat:
+        if beat is None:
+            return 0
+        with tries.together(services, Step.FINISH, [job.id for job in jobs]) as deaths:
+            ended = _finish_all(services, [job for job in jobs if job.id not in deaths], beat)
+    suspects = sorted((job for job in jobs if job.id in deaths), key=lambda job: deaths[job.id])
+    return ended + sum(_finish_suspect(services, job, holder) for job in suspects)
+
+
+def _finish_suspect(services: Services, job: Job, holder: str) -> int:
+    """Finish a job that a process died with, while nobody finishes another one of them."""
+    with _claimed(services, SUSPECTS, holder) as beat:
+        if beat is None:
+            return 0
+        with tries.alone(services, Step.FINISH, job.id) as hopeful:
+            if hopeful:
+                return _finish_all(services, [job], beat)
+            message = tries.given_up(services, Step.FINISH, job.id, "it checked the job and moved it into place")
+            return _recorded(services, [Change(job, _failed(services, job, Cause.WORKER, message))])
+
+
+@contextlib.contextmanager
+def _claimed(services: Services, name: str, holder: str) -> Iterator[Callable[[], None] | None]:
+    """Hold a claim; yields what keeps it, to be called often by what takes long, or None when somebody else holds it."""
+    claim, last = f"finish:{name}", time.monotonic()
+
+    def beat() -> None:
+        nonlocal last
+        if time.monotonic() - last >= BEAT_S:
+            last = time.monotonic()
+            with contextlib.suppress(Transient):  # the claim saves double work, and nothing more
+                services.coordinator.claim(claim, holder, CLAIM_S)
+
+    if not services.coordinator.claim(claim, holder, CLAIM_S):
+        yield None
+        return
     try:
-        return _finish_all(services, jobs, holder)
+        yield beat
     finally:
-        services.coordinator.unclaim(f"finish:{claim}", holder)
+        services.coordinator.unclaim(claim, holder)
 
 
-def _finish_all(services: Services, jobs: list[Job], holder: str) -> int:
-    packed = [_packed(services, job, holder) for job in jobs]
+def _finish_all(services: Services, jobs: list[Job], beat: Callable[[], None]) -> int:
+    packed = [_packed(services, job, beat) for job in jobs]
     failures = [entry for entry in packed if isinstance(entry, Change)]
     parcels = _intended(services, [entry for entry in packed if isinstance(entry, Parcel)])
     services.failpoints.hit("finish.intended")
     with ThreadPoolExecutor(SYNC_THREADS) as pool:
-        moves = list(pool.map(lambda parcel: _moved(services, parcel, holder), parcels))
+        moves = list(pool.map(lambda parcel: _moved(services, parcel, beat), parcels))
     services.failpoints.hit("finish.moved")
-    changes = [*failures, *(change for change in moves if change is not None)]
+    return _recorded(services, [*failures, *(change for change in moves if change is not None)])
+
+
+def _recorded(services: Services, changes: list[Change]) -> int:
     applied = services.store.apply(changes) if changes else []
     services.failpoints.hit("finish.recorded")
     ended = [(change.old, a.job) for change, a in zip(changes, applied, strict=True) if a.won and a.job is not None and a.job.terminal]
     for old, job in ended:
         _tidy(services, old, job)
+    _queue_again(services, [a.job for a in applied if a.won and a.job is not None and a.job.state is State.QUEUED])
     if ended:
         services.nudger.nudge(Step.NOTIFY)
     return len(ended)
 
 
+def _queue_again(services: Services, jobs: list[Job]) -> None:
+    """Tell admission of jobs that are to be fetched again; the sweep would, within seconds."""
+    if jobs:
+        with contextlib.suppress(Transient):
+            services.coordinator.add_waiting([WaitingJob.of(job) for job in jobs])
+        services.nudger.nudge(Step.ADMIT)
+
+
 # ---- verify ----------------------------------------------------------------------------------------------------
 
 
-def _packed(services: Services, job: Job, holder: str) -> Parcel | Change | None:
+def _packed(services: Services, job: Job, beat: Callable[[], None]) -> Parcel | Change | None:
     """The verified job, its failure, or None when it cannot be said now."""
+    services.failpoints.hit("finish.begun", job.id)
     try:
         files = verify.files(services, job)
-        digest = verify.digest(job, files, _claim_beat(services, job, holder))
+        digest = verify.digest(job, files, beat)
         path = job.result.path if job.result else str(_place_for(services, job, files))  # what was begun goes on there
         return Parcel(job, files, Result(path, sum(file.size for file in files), digest))
     except Failed as error:
@@ -163,11 +211,11 @@ def _intended(services: Services, parcels: list[Parcel]) -> list[Parcel]:
     return [*won, *(parcel for parcel in parcels if parcel.job.result == parcel.result)]
 
 
-def _moved(services: Services, parcel: Parcel, holder: str) -> Change | None:
+def _moved(services: Services, parcel: Parcel, beat: Callable[[], None]) -> Change | None:
     job, result = parcel.job, parcel.result
     try:
         place.sync_files([Path(file.path) for file in parcel.files])
-        place.put(_pieces(parcel), _claim_beat(services, job, holder))
+        place.put(_pieces(parcel), beat)
     except place.Taken:
         target = Path(result.path)
         moved_on = replace(result, path=str(place.free_place(target.parent, target.name)))
@@ -177,14 +225,17 @@ def _moved(services: Services, parcel: Parcel, holder: str) -> Change | None:
     except Exception as error:
         return _faulty(services, job, error)
     data = {"path": result.path, "size": result.size, "sha256": result.sha256}
-    return Change(job, job.moved(State.DONE, services.clock.time(), f"in place: {result.path}", event=EventType.COMPLETED, data=data))
+    text = f"in place: {result.path}"
+    return Change(job, job.moved(State.DONE, services.clock.time(), text, event=EventType.COMPLETED, data=data, message=None))
 
 
 def _refused(services: Services, job: Job, error: OSError) -> Change | None:
     if error.errno in PASSING_ERRORS:
         log.warning("a job cannot be moved into place now; it is tried again", job=job.id, error=error.strerror)
-        return None
-    where = f": {error.filename}" if error.filename else ""
+        words = f"cannot be moved into place, {error.strerror}; it is tried again"
+        return Change(job, job.noted(services.clock.time(), f"it {words}", message=words)) if job.message != words else None
+    path = error.filename2 or error.filename
+    where = f": {path}" if path else ""
     return Change(job, _failed(services, job, Cause.DISK, f"it cannot be moved into place, {error.strerror}{where}"))
 
 
@@ -196,20 +247,6 @@ def _pieces(parcel: Parcel) -> list[place.Piece]:
     root = _root(parcel.files, Path(transfer.directory))
     inside = safe_paths([Path(file.path).relative_to(root) for file in parcel.files])
     return [place.Piece(Path(file.path), target / path, file.size) for file, path in zip(parcel.files, inside, strict=True)]
-
-
-def _claim_beat(services: Services, job: Job, holder: str) -> Callable[[], None]:
-    """To be called often: keeps the claim on a job that takes long."""
-    last = time.monotonic()
-
-    def beat() -> None:
-        nonlocal last
-        if time.monotonic() - last >= BEAT_S:
-            last = time.monotonic()
-            with contextlib.suppress(Transient):  # the claim saves double work, and nothing more
-                services.coordinator.claim(f"finish:{job.id}", holder, CLAIM_S)
-
-    return beat
 
 
 # ---- record ----------------------------------------------------------------------------------------------------
@@ -251,4 +288,4 @@ def _tidy(services: Services, old: Job, job: Job) -> None:
     if job.state is State.DONE and job.result is not None:
         services.metrics.bytes.labels(old.transfer.engine).inc(job.result.size)
     if (job.state is State.DONE and not job.seeding) or job.cause is Cause.CHECKSUM:
-        delete_work_directory(old.transfer.directory)
+        delete_work(old.transfer, {name: engine.directory for name, engine in services.engines.items()})

@@ -106,14 +106,26 @@ def _copy(piece: Piece, beat: Callable[[], None]) -> None:
     with part.open("ab") as file:
         _hold(part, file.fileno())
         file.truncate(0)
-        for block in _blocks(piece.source):
-            file.write(block)
-            beat()
-        file.flush()
+        _check_room(part.parent, piece.size)
+        try:
+            for block in _blocks(piece.source):
+                file.write(block)
+                beat()
+            file.flush()
+        except OSError:
+            os.ftruncate(file.fileno(), 0)  # what waits for space takes none
+            raise
         os.fsync(file.fileno())
         times = piece.source.stat()
         os.utime(part, ns=(times.st_atime_ns, times.st_mtime_ns))
         _name(part, piece.destination)
+
+
+def _check_room(directory: Path, size: int) -> None:
+    """Raise at once what a copy of so many bytes would end with."""
+    volume = os.statvfs(directory)
+    if volume.f_bavail * volume.f_frsize < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
 
 
 def _name(part: Path, destination: Path) -> None:

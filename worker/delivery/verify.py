@@ -8,7 +8,7 @@ from pathlib import Path
 
 from worker.delivery import place
 from worker.jobs.directories import has_hole
-from worker.jobs.errors import Failed
+from worker.jobs.errors import Failed, Transient
 from worker.jobs.model import Job, SourceKind
 from worker.jobs.states import Cause
 from worker.ports import FoundFile, Services
@@ -22,12 +22,17 @@ def files(services: Services, job: Job) -> tuple[FoundFile, ...]:
 
     Raises:
         Failed: cause INCOMPLETE when the disk does not hold what the engine said.
+        Transient: the engine does not answer, or its owner says so. Then it is not asked, for each job that waited for it would
+            hold up the jobs of others, and each process that tries a password that is wrong brings a ban nearer.
     """
     assert job.transfer is not None, f"job {job.id} has no transfer"
     only = _only_file(job.transfer.directory) if job.source.kind in ONE_FILE else None
     if only is not None and only.size == job.progress.total:
         return (only,)
     engine = services.engines[job.transfer.engine]
+    seen = services.coordinator.snapshots().get(engine.name)
+    if seen is not None and seen.error is not None:
+        raise Transient(f"engine {engine.name}", seen.error.removeprefix(f"engine {engine.name}: "))
     found = engine.files(engine.handle(job.transfer.id, job.transfer.attempt))
     for file in found:
         if not os.path.isfile(file.path) or os.path.getsize(file.path) != file.size:

@@ -9,4 +9,7 @@ end
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
   return 1
 end
+if redis.call('PTTL', KEYS[1]) > tonumber(ARGV[2]) then -- the server's clock was set back since: it shall not last for so much longer
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
 return 0

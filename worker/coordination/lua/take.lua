@@ -25,8 +25,16 @@ if made == 1 then -- a new process: the time to forget processes that ended
   end
 end
 
+-- After the server's clock was set back what is read seems to be read in the future, and never left. Nothing that is pending
+-- is then worth waiting for, since one intake runs at a time.
+local left_ms, now = ARGV[3], redis.call('TIME')
+local newest = redis.call('XREVRANGE', intake, '+', '-', 'COUNT', 1)[1]
+if newest and tonumber(string.match(newest[1], '^%d+')) > now[1] * 1000 + 1000 then
+  left_ms = 0
+end
+
 local entries = {}
-for _, entry in ipairs(redis.call('XAUTOCLAIM', intake, group, consumer, ARGV[3], '0-0', 'COUNT', limit)[2]) do
+for _, entry in ipairs(redis.call('XAUTOCLAIM', intake, group, consumer, left_ms, '0-0', 'COUNT', limit)[2]) do
   if entry and entry[2] then -- before Redis 7 a deleted entry shows as nothing
     entries[#entries + 1] = entry
   end
