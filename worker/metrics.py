@@ -20,6 +20,7 @@ class Metrics:
         # What the store says; set when somebody scrapes.
         self.jobs = gauge("haul_jobs", "Jobs by state", ["state"])
         self.intake = gauge("haul_intake_messages", "Messages in the intake stream")
+        self.put_aside = gauge("haul_parked_messages", "Messages put aside that are still kept, of the intake and of the broker")
         self.waiting = gauge("haul_waiting_jobs", "Jobs in the waiting index")
         # What the engines say.
         self.engine_up = gauge("haul_engine_up", "1 when the engine answered its owner's last poll", ["engine"])
@@ -30,11 +31,15 @@ class Metrics:
         # What this process did.
         self.ticks = seconds("haul_tick_seconds", "Duration of one look at an engine", ["engine"])
         self.tick_errors = counter("haul_tick_errors", "Looks at an engine that failed", ["engine"])
-        self.reconciled = counter("haul_reconcile_actions", "Differences put right between store and engine", ["engine", "action"])
+        # Actions: `supervision.corrections.Action`, and `index` (no engine) for the waiting index in Redis.
+        self.reconciled = counter("haul_reconcile_actions", "Differences put right between store, engine and Redis", ["engine", "action"])
         self.steps = seconds("haul_step_seconds", "Duration of one run of a step", ["step"])
         self.step_items = counter("haul_step_items", "Jobs or messages a step moved", ["step"])
         self.nudges = counter("haul_nudges", "Nudges by outcome: sent, pending, lost", ["step", "outcome"])
-        self.parked = counter("haul_intake_parked", "Intake messages that could not be decoded")
+        self.parked = counter("haul_intake_parked", "Intake messages put aside: nobody could decode them or deal with them")
+        self.poisonous = counter("haul_poisonous", "Jobs and messages given up because their worker died with them each time", ["step"])
+        self.webhooks = seconds("haul_webhook_post_seconds", "Posts to webhooks by outcome: taken, refused, unanswered", ["outcome"])
+        self.webhooks_given_up = counter("haul_webhook_events_given_up", "Events no webhook will be told of")
         self.ended = counter("haul_jobs_ended", "Jobs that ended", ["state", "cause"])
         self.bytes = counter("haul_downloaded_bytes", "Bytes of jobs that are done", ["engine"])
         self.requests = seconds("haul_http_request_seconds", "HTTP requests", ["method", "route", "status"])

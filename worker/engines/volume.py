@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
-from worker.jobs.states import Cause
+from worker.jobs.states import Cause, Reason
 from worker.ports import Fault
+
+#: A full volume is waited out; nothing failed.
+NO_SPACE = Fault(Cause.DISK, True, "there is no space left on the disk", wait=Reason.SPACE)
 
 
 def prepared(directory: str) -> Fault | None:
@@ -13,6 +17,8 @@ def prepared(directory: str) -> Fault | None:
     try:
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return NO_SPACE
         return Fault(Cause.DISK, False, f"the work directory cannot be made: {error.strerror}", elsewhere=True)
     return None
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from worker import logs
-from worker.jobs.directories import delete_work_directory
+from worker import logs, tries
+from worker.jobs.directories import delete_work
+from worker.jobs.errors import Transient
 from worker.jobs.events import EventType
-from worker.jobs.model import Job
-from worker.jobs.states import State, Want
+from worker.jobs.model import Job, SourceKind
+from worker.jobs.states import Cause, State, Want
 from worker.limits import SUBMIT_WINDOW_S
-from worker.ports import Change, Engine, Item, Lease, Order, Services
+from worker.ports import Change, Engine, Fault, Item, Lease, Order, Services, Step
 from worker.supervision import settle
+from worker.supervision.lease import Fenced
 
 log = logs.get(__name__)
 
 #: Torrents whose files are read into memory and handed over at once; each is 10 MB at most.
 DOCUMENTS_MAX = 8
+#: Owners of several engines may share a process; what one died with they hand over one after the other, under this claim.
+SUSPECTS, SUSPECTS_S = "start:suspects", 15.0
+
+#: What the record of a job becomes once the engine has it; None when it stays as it is.
+Taken = Callable[[Job, float], Job | None]
 
 
 @dataclass(slots=True)
@@ -83,25 +91,66 @@ def submit(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job]
     No call is begun that could end after a job's `submit_until`; a window that is over is opened anew only after the
     longest call of its time has ended. Whatever crashes in between, the same attempt has the same name at the engine.
     """
-    ready = at_once(_in_window(services, engine, lease, jobs))
-    if not ready:
-        return []
-    services.failpoints.hit("start.intent")
-    faults = engine.submit(orders(services, ready))
-    services.failpoints.hit("start.submitted")
-    at, now = services.clock.time(), services.store.now()
-    news = [_taken(job, at) if fault is None else settle.failed(job, fault, at, now) for job, fault in zip(ready, faults, strict=True)]
-    applied = services.store.apply([Change(job, new) for job, new in zip(ready, news, strict=True) if new is not None], lease)
-    return [a.job for a in applied if a.won and a.job is not None]
+    return _hand_over(services, engine, lease, at_once(_in_window(services, engine, lease, jobs)), settle.taken)
+
+
+def stops_by_itself(job: Job) -> bool:
+    """True when its engine stops once on the way, for the files of a magnet link to be selected; that needs no correction."""
+    return bool(job.select) and job.source.kind is SourceKind.MAGNET
 
 
 def hand_back(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job]) -> list[Job]:
     """Let what stands still and should run go on; returns the records of those the engine now refuses, as they were written."""
-    chosen = at_once(jobs)
-    faults = engine.submit(orders(services, chosen))
+    return _hand_over(services, engine, lease, at_once(jobs), lambda _job, _at: None)
+
+
+def _hand_over(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job], taken: Taken) -> list[Job]:
+    """Submit jobs and record what became of each. What a process died with waits until there is nothing else; then it goes alone."""
+    if not jobs:
+        return []
+    with tries.together(services, Step.START, [job.id for job in jobs]) as deaths:
+        if fresh := [job for job in jobs if job.id not in deaths]:
+            return _recorded(services, lease, fresh, _submitted(services, engine, fresh), taken)
+    with _turn(services, f"{services.owner}/{engine.name}") as mine:
+        least = min(jobs, key=lambda job: deaths[job.id])
+        return _hand_over_alone(services, engine, lease, least, taken) if mine else []
+
+
+def _hand_over_alone(services: Services, engine: Engine, lease: Lease, job: Job, taken: Taken) -> list[Job]:
+    with tries.alone(services, Step.START, job.id) as hopeful:
+        if hopeful:
+            faults = _submitted(services, engine, [job])
+        else:
+            message = tries.given_up(services, Step.START, job.id, f"it handed the job to {engine.name}")
+            faults = [Fault(Cause.WORKER, passing=False, detail=message)]
+        return _recorded(services, lease, [job], faults, taken)
+
+
+@contextlib.contextmanager
+def _turn(services: Services, holder: str) -> Iterator[bool]:
+    """Whether nobody else hands over what a process died with; without Redis everybody may."""
+    try:
+        mine = services.coordinator.claim(SUSPECTS, holder, SUSPECTS_S)
+    except Transient:
+        mine = True
+    try:
+        yield mine
+    finally:
+        with contextlib.suppress(Transient):  # it runs out
+            services.coordinator.unclaim(SUSPECTS, holder)
+
+
+def _submitted(services: Services, engine: Engine, jobs: Sequence[Job]) -> list[Fault | None]:
+    services.failpoints.hit("start.intent", *(job.id for job in jobs))
+    faults = engine.submit(orders(services, jobs))
+    services.failpoints.hit("start.submitted", *(job.id for job in jobs))
+    return faults
+
+
+def _recorded(services: Services, lease: Lease, jobs: Sequence[Job], faults: Sequence[Fault | None], taken: Taken) -> list[Job]:
     at, now = services.clock.time(), services.store.now()
-    refused = [(job, fault) for job, fault in zip(chosen, faults, strict=True) if fault is not None]
-    changes = [Change(job, new) for job, fault in refused if (new := settle.failed(job, fault, at, now)) is not None]
+    news = [taken(job, at) if fault is None else settle.failed(job, fault, at, now) for job, fault in zip(jobs, faults, strict=True)]
+    changes = [Change(job, new) for job, new in zip(jobs, news, strict=True) if new is not None]
     return [a.job for a in services.store.apply(changes, lease) if a.won and a.job is not None] if changes else []
 
 
@@ -121,31 +170,41 @@ def shelve(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job]
     return [a.job for a in services.store.apply(changes, lease) if a.won and a.job is not None]
 
 
-def pause(engine: Engine, jobs: Sequence[Job]) -> None:
+def pause(services: Services, engine: Engine, jobs: Sequence[Job]) -> None:
     """Ask the engine; the next poll shows whether it is true."""
     if jobs:
         engine.pause([_handle(engine, job) for job in jobs])
+        services.failpoints.hit("pause.asked")
 
 
-def cancel(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job]) -> list[str]:
+def remove_spent(services: Services, engine: Engine, handles: Sequence[str]) -> None:
+    """Remove what failed; its job has another attempt by now, or has ended."""
+    if handles:
+        engine.remove(handles)
+        services.failpoints.hit("spent.removed")
+
+
+def cancel(services: Services, engine: Fenced, lease: Lease, jobs: Sequence[Job]) -> list[str]:
     """Remove the jobs at the engine, ask it again, delete what was fetched, and record; returns the handles that are gone."""
     doable = [job for job in jobs if _may_cancel(job)]
     if not doable:
         return []
     gone = set(engine.remove([_handle(engine, job) for job in doable]))
     services.failpoints.hit("cancel.removed")
+    engine.require()  # somebody else may have it by now, and may have been asked to fetch the job again
     removed = [job for job in doable if _handle(engine, job) in gone]
     for job in removed:
-        delete_files(job)  # before the record says that nothing is left
+        delete_files(services, job)  # before the record says that nothing is left
+    services.failpoints.hit("cancel.deleted")
     at = services.clock.time()
     services.store.apply([Change(job, _cancelled(job, at)) for job in removed], lease)
     return sorted(gone)
 
 
-def delete_files(job: Job) -> None:
-    """Delete what an engine keeps of a job, once nobody needs it any more; idempotent."""
+def delete_files(services: Services, job: Job) -> None:
+    """Delete what the engines keep of a job, once nobody needs it any more; idempotent."""
     if job.transfer is not None:
-        delete_work_directory(job.transfer.directory)
+        delete_work(job.transfer, {name: engine.directory for name, engine in services.engines.items()})
 
 
 def _cancelled(job: Job, at: float) -> Job:
@@ -181,10 +240,3 @@ def _reopened(services: Services, lease: Lease, jobs: Sequence[Job], now: float)
             transfer = replace(job.transfer, submit_until=now + SUBMIT_WINDOW_S)
             changes.append(Change(job, job.noted(at, "the engine did not answer; it is handed over again", transfer=transfer)))
     return [a.job for a in services.store.apply(changes, lease) if a.won and a.job is not None] if changes else []
-
-
-def _taken(job: Job, at: float) -> Job:
-    engine = job.transfer.engine if job.transfer else None
-    return job.moved(
-        State.DOWNLOADING, at, f"{engine} has it", event=EventType.STARTED, data={"engine": engine, "attempt": job.attempt}, message=None
-    )

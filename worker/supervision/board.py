@@ -52,11 +52,11 @@ class Board:
             self._services.store.record_progress(changed, lease)
         self._stored, self._stored_at = self._shown, time.monotonic()
 
-    def share(self, poll: Poll | None, error: str | None = None) -> None:
-        """Share what the last look saw, or why it failed."""
-        snapshot = self._snapshot(poll, error)
+    def share(self, poll: Poll | None, error: str | None = None, *, foreign: int = 0) -> bool:
+        """Share what the last look saw, or why it failed; false when nobody could see the engine before."""
+        snapshot, known = self._snapshot(poll, error, foreign), True
         try:
-            self._services.coordinator.put_snapshot(snapshot)
+            known = self._services.coordinator.put_snapshot(snapshot)
         except Transient as away:
             log.info("the snapshot is not shared", engine=self._engine.name, error=str(away))
         metrics, name = self._services.metrics, self._engine.name
@@ -65,8 +65,9 @@ class Board:
         metrics.engine_speed.labels(name).set(snapshot.speed)
         if snapshot.free_bytes is not None:
             metrics.engine_free.labels(name).set(snapshot.free_bytes)
+        return known
 
-    def _snapshot(self, poll: Poll | None, error: str | None) -> EngineSnapshot:
+    def _snapshot(self, poll: Poll | None, error: str | None, foreign: int) -> EngineSnapshot:
         now = time.monotonic()
         return EngineSnapshot(
             name=self._engine.name,
@@ -80,4 +81,5 @@ class Board:
             at=self._services.clock.time(),
             owner=self._services.owner,
             error=error,
+            foreign=foreign,
         )

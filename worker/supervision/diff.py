@@ -10,6 +10,8 @@ from worker.ports import Fault, Item, ItemStatus
 
 #: Phases in which a transfer moves bytes; in the others its stall clock rests.
 MOVING = frozenset({None, Phase.TRANSFER})
+#: What needs no further order: the engine was given it, and the answer was lost.
+AT_WORK = frozenset({ItemStatus.WAITING, ItemStatus.RUNNING, ItemStatus.COMPLETE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Watched:
 class Findings:
     """Handles by what is to be done about them."""
 
+    adopted: list[str] = field(default_factory=list)  # recorded as still to be handed over, and the engine has it at work
     complete: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     dead: dict[str, Fault] = field(default_factory=dict)  # nothing has moved for too long
@@ -61,7 +64,8 @@ class Findings:
     @property
     def quiet(self) -> bool:
         """True when nothing has to be written."""
-        return not (self.complete or self.failed or self.dead or self.stopped or self.running or self.missing or self.phases)
+        acts = (self.adopted, self.complete, self.failed, self.dead, self.stopped, self.running, self.missing, self.phases)
+        return not any(acts)
 
 
 def diff(watched: Mapping[str, Watched], items: Mapping[str, Item], now: float, patience: Patience) -> Findings:
@@ -78,6 +82,8 @@ def diff(watched: Mapping[str, Watched], items: Mapping[str, Item], now: float, 
             _running(found, handle, known, item, now, patience)
         elif known.state is State.PAUSED and item is not None:
             _paused(found, handle, item)
+        elif known.state is State.SUBMITTING and item is not None and item.status in AT_WORK:
+            found.adopted.append(handle)
     found.foreign = [handle for handle in items if handle not in watched]
     return found
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from worker.jobs.errors import LeaseLost, Transient
 from worker.limits import LEASE_GIVE_UP_S, LEASE_RENEW_S, LEASE_S
-from worker.ports import JobStore, Lease
+from worker.ports import Engine, Fault, FoundFile, JobStore, Lease, Order
 
 
 def engine_lease(engine: str) -> str:
     """The name of the lease under which an engine is owned."""
     return f"engine:{engine}"
+
+
+def _since_boot() -> float:
+    """Seconds that no change of a wall clock moves; the time a machine sleeps counts, for elsewhere a lease runs on meanwhile."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
 class Held:
@@ -23,7 +29,7 @@ class Held:
     store says later, so a call to an engine begun under it ends before the lease does.
     """
 
-    def __init__(self, store: JobStore, name: str, owner: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: JobStore, name: str, owner: str, monotonic: Callable[[], float] = _since_boot) -> None:
         self._store = store
         self._name = name
         self._owner = owner
@@ -39,6 +45,11 @@ class Held:
     def has_time_for(self, seconds: float) -> bool:
         """True when a call that takes so long ends before the lease does."""
         return self._lease is not None and self.age_s + seconds <= LEASE_S
+
+    def require(self, seconds: float = 0.0) -> None:
+        """Raise LeaseLost unless what takes so long ends before the lease does; asks nobody."""
+        if not self.has_time_for(seconds):
+            raise LeaseLost("store", f"the lease {self._name!r} was confirmed {self.age_s:.0f} s ago; nothing is begun under it")
 
     def keep(self) -> Lease | None:
         """The lease, acquired or renewed when it is due; None while somebody else holds it or the store is away."""
@@ -69,3 +80,40 @@ class Held:
 
     def _renew(self, lease: Lease) -> Lease:
         return self._store.renew_lease(lease, LEASE_S)
+
+
+class Fenced:
+    """An engine as the holder of its lease may use it: no change is begun that could end after the lease.
+
+    The clock is looked at last before the call, so that a process that stood still on its way there gives no order.
+    """
+
+    def __init__(self, engine: Engine, held: Held) -> None:
+        self._engine = engine
+        self._held = held
+        self.name, self.slots, self.directory = engine.name, engine.slots, engine.directory
+        self.features, self.rpc_timeout_s = engine.features, engine.rpc_timeout_s
+        self.handle, self.poll, self.close = engine.handle, engine.poll, engine.close
+
+    def require(self) -> None:
+        """Raise LeaseLost when an order would come too late; for what is done outside the engine under the same lease."""
+        self._held.require(self.rpc_timeout_s)
+
+    def submit(self, orders: Sequence[Order]) -> list[Fault | None]:
+        """See `ports.Engine`. Raises LeaseLost, too."""
+        self.require()
+        return self._engine.submit(orders)
+
+    def pause(self, handles: Sequence[str]) -> None:
+        """See `ports.Engine`. Raises LeaseLost, too."""
+        self.require()
+        self._engine.pause(handles)
+
+    def remove(self, handles: Sequence[str]) -> list[str]:
+        """See `ports.Engine`. Raises LeaseLost, too."""
+        self.require()
+        return self._engine.remove(handles)
+
+    def files(self, handle: str) -> list[FoundFile]:
+        """See `ports.Engine`."""
+        return self._engine.files(handle)

@@ -64,18 +64,23 @@ class Leftovers:
                     self.forget(handle)
                     self.remember(handle, job)
                 else:
-                    delete_files(job)  # whoever finished it may have died before; the engine's item is the reminder
+                    delete_files(self._services, job)  # whoever finished it may have died before; the engine's item is the reminder
         useless = [handle for handle in over if handle not in self._seeding]
-        return self._engine.remove(useless) if useless else []
+        if not useless:
+            return []
+        self._services.failpoints.hit("finish.deleted")
+        return self._engine.remove(useless)
 
     def _end_seeding(self, lease: Lease, poll: Poll) -> list[str]:
         over = [handle for handle in self._seeding if _has_seeded(poll, handle)]
         if not over:
             return []
         gone = self._engine.remove(over)
+        self._services.failpoints.hit("seed.removed")
         jobs = self._services.store.get(self._seeding[handle] for handle in gone)
         for job in jobs.values():
-            delete_files(job)
+            delete_files(self._services, job)
+        self._services.failpoints.hit("seed.deleted")
         at = self._services.clock.time()
         changes = [Change(job, new) for job in jobs.values() if (new := settle.seeded(job, at)) is not None]
         self._services.store.apply(changes, lease)

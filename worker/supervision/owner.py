@@ -11,12 +11,14 @@ from worker import logs
 from worker.jobs.errors import LeaseLost, Transient
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import AT_ENGINE, State, Want
-from worker.limits import ASIDE_S, RECONCILE_S, STEP_BATCH
-from worker.ports import Engine, Lease, Poll, Services, Step, WaitingJob
+from worker.limits import RECONCILE_S, STEP_BATCH
+from worker.ports import Engine, Lease, Poll, Services, Step
 from worker.supervision import attend, settle
+from worker.supervision.again import Again
 from worker.supervision.board import Board
+from worker.supervision.corrections import Action, Corrections
 from worker.supervision.diff import Findings, Patience, Watched, diff
-from worker.supervision.lease import Held, engine_lease
+from worker.supervision.lease import Fenced, Held, engine_lease
 from worker.supervision.leftovers import Leftovers
 from worker.supervision.reconcile import Reconciler
 
@@ -37,24 +39,25 @@ class Owner:
     """
 
     def __init__(self, services: Services, engine: Engine) -> None:
-        self.engine = engine
         self.ticked_at = time.monotonic()
         self._services = services
         self._held = Held(services.store, engine_lease(engine.name), services.owner)
-        self._reconciler = Reconciler(services, engine)
+        self.engine = engine = Fenced(engine, self._held)
+        self._corrections = Corrections(services.metrics, engine.name)
+        self._reconciler = Reconciler(services, engine, self._corrections)
         self._watched: dict[str, Watched] = {}
         self._board = Board(services, engine)
         self._leftovers = Leftovers(services, engine)
         self._patience = Patience(STALLED_S, services.settings.stall_timeout_s, services.settings.metadata_timeout_s)
         self._session: str | None = None
-        self._later: list[float] = []
+        self._again = Again(services)
         self._token = 0
         self._loaded_at = float("-inf")
         self._error: str | None = None
         self._stopping = False
 
     def run(self) -> None:
-        """Turn until `stop`; then write the last progress and let the lease go."""
+        """Turn until `retire`; then write the last progress and let the lease go."""
         pause_s = TICK_S
         while not self._stopping:
             moved = self._turn()
@@ -63,16 +66,13 @@ class Owner:
             self._rest(pause_s)
         self._last_words()
 
-    def stop(self) -> None:
-        """Make `run` return after the turn it is in."""
+    def retire(self) -> None:
+        """Make `run` return after the turn it is in; asks nobody."""
         self._stopping = True
-        with contextlib.suppress(Transient):  # it rests for a second at most
-            self._services.coordinator.wake(self.engine.name)
 
     def _turn(self) -> int:
         try:
-            lease = self._held.keep()
-            if lease is None:
+            if (lease := self._held.keep()) is None:
                 self._standby()
                 return 0
             with self._services.metrics.ticks.labels(self.engine.name).time():
@@ -103,18 +103,19 @@ class Owner:
             self._reload(lease)
         found = diff(self._watched, poll.items, time.monotonic(), self._patience)
         ended = self._follow(lease, poll, found)
+        self._held.require()  # what is shown in Redis carries no token
         self._board.show(lease, self._rows(poll))
         if self._held.has_time_for(self.engine.rpc_timeout_s):
             for handle in self._leftovers.clear(lease, poll):
                 self._watched.pop(handle, None)
         self._reconciler.consider(lease, poll, found.foreign)
         self._board.ended(ended)
-        self._board.share(poll)
-        self._nudge_due()
+        fresh |= not self._board.share(poll, foreign=self._reconciler.foreign)
+        self._again.nudge_due()
         if ended or fresh:  # there is room, or an engine where there was none
             self._services.nudger.nudge(Step.ADMIT)
-        if fresh:  # jobs that waited for it may have been put aside a moment ago
-            self._later.append(self._services.store.now() + ASIDE_S)
+        if fresh:
+            self._again.look_soon()
         return started + ended
 
     # ---- what the records ask ------------------------------------------------------------------------------------
@@ -125,11 +126,12 @@ class Owner:
             todo = attend.sort(jobs)
             if not self._held.has_time_for(self.engine.rpc_timeout_s):
                 break
+            self._watch(todo.submit)  # should there be no answer, the next look shows what came of it
             handed = attend.submit(self._services, self.engine, lease, todo.submit)
-            self._queue_again(handed)
-            started = [job for job in handed if job.state is State.DOWNLOADING]
-            self._watch(started)
-            attend.pause(self.engine, todo.pause)
+            self._again.queue(handed)
+            self._watch(handed)
+            self._count_ended(handed)
+            attend.pause(self._services, self.engine, todo.pause)
             if todo.shelve:
                 self._watch(attend.shelve(self._services, self.engine, lease, todo.shelve, self.engine.poll().items))
             for handle in attend.cancel(self._services, self.engine, lease, todo.cancel):
@@ -139,7 +141,7 @@ class Owner:
                 self._services.nudger.nudge(Step.NOTIFY)
             if todo.shelve or todo.cancel:
                 self._services.nudger.nudge(Step.ADMIT)
-            total += len(started)
+            total += sum(job.state is State.DOWNLOADING for job in handed)
             left = len(jobs) == STEP_BATCH or len(handed) < len(todo.submit)
             if not left or not handed:
                 break
@@ -149,12 +151,14 @@ class Owner:
 
     def _follow(self, lease: Lease, poll: Poll, found: Findings) -> int:
         if found.quiet:
+            self._correct(lease, [], {}, [])
             return 0
         services, at, now = self._services, self._services.clock.time(), self._services.store.now()
-        handles = [*found.complete, *found.failed, *found.dead, *found.stopped, *found.missing, *found.phases]
+        handles = [*found.adopted, *found.complete, *found.failed, *found.dead, *found.stopped, *found.missing, *found.phases]
         by_job = {self._watched[handle].job: handle for handle in handles}
         completes, stops = set(found.complete), set(found.stopped)
         final = {self._watched[h].job: settle.final(poll.items[h]) for h in found.complete}
+        paused = {handle for handle in found.complete if self._watched[handle].state is State.PAUSED}
         if final:
             services.store.record_progress(final, lease)
 
@@ -163,6 +167,8 @@ class Owner:
             item = poll.items.get(handle)
             if item is None:
                 return settle.lost(job, at, now)
+            if handle in found.adopted:
+                return settle.adopted(job, at)
             if handle in completes:
                 return settle.completed(job, item, at)
             if fault := item.fault or found.dead.get(handle):
@@ -173,6 +179,7 @@ class Owner:
 
         jobs = settle.move(services, lease, by_job, change)
         services.failpoints.hit("tick.recorded")
+        self._count(jobs, by_job, found, paused)
         self._after(lease, jobs, by_job, found)
         return sum(not self._downloads(handle) for handle in (*found.complete, *found.failed, *found.dead))
 
@@ -181,16 +188,15 @@ class Owner:
 
     def _after(self, lease: Lease, jobs: dict[str, Job], by_job: dict[str, str], found: Findings) -> None:
         """Bring the engine and what is remembered in line with the records."""
-        again: list[Job] = []
-        self._queue_again(jobs.values())
+        again: dict[str, Job] = {}
+        self._again.queue(jobs.values())
         for job in jobs.values():
             handle = by_job[job.id]
             self._remember(handle, job)
             if job.state is State.DOWNLOADING and job.want is Want.RUN and handle in found.stopped:
-                again.append(job)
-        self._count(jobs.values())
+                again[handle] = job
         if self._held.has_time_for(self.engine.rpc_timeout_s):
-            spent = [handle for handle in (*found.failed, *found.dead) if handle not in self._watched]
+            spent = [handle for handle in (*found.failed, *found.dead) if not self._wanted(handle)]
             self._correct(lease, spent, again, found.running)
         if found.complete:
             self._services.nudger.nudge(Step.FINISH)
@@ -198,41 +204,35 @@ class Owner:
             self._services.nudger.nudge(Step.ADMIT)
         if jobs:
             self._services.nudger.nudge(Step.NOTIFY)
-        if found.missing:
-            self._services.metrics.reconciled.labels(self.engine.name, "resubmit").inc(len(found.missing))
 
-    def _count(self, jobs: Iterable[Job]) -> None:
+    def _wanted(self, handle: str) -> bool:
+        """Whether an item that failed is still needed; what is paused is handed over anew when it is resumed."""
+        return handle in self._watched and self._watched[handle].state is not State.PAUSED
+
+    def _count(self, jobs: dict[str, Job], by_job: dict[str, str], found: Findings, paused: set[str]) -> None:
+        self._count_ended(jobs.values())
+        state = {by_job[job.id]: job.state for job in jobs.values()}
+        self._corrections.made(Action.RESUBMIT, sum(state.get(handle) is State.SUBMITTING for handle in found.missing))
+        self._corrections.made(Action.ADOPT, sum(state.get(handle) is State.DOWNLOADING for handle in found.adopted))
+        self._corrections.made(Action.FINISH, sum(state.get(handle) is State.FINISHING for handle in paused))
+
+    def _count_ended(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
             if job.terminal:
                 self._services.metrics.ended.labels(job.state, job.cause or "").inc()
 
-    def _queue_again(self, jobs: Iterable[Job]) -> None:
-        """Put jobs that are tried again in the waiting index, and remember when to say so."""
-        queued = [job for job in jobs if job.state is State.QUEUED]
-        if queued:
-            self._later += [job.not_before for job in queued]
-            self._services.coordinator.add_waiting([WaitingJob.of(job) for job in queued])
-
-    def _nudge_due(self) -> None:
-        """Nudge admission when the time of a job that is tried again has come; a sweep would do it, later."""
-        if not self._later:
-            return
-        now = self._services.store.now()
-        if min(self._later) <= now:
-            self._later = [due for due in self._later if due > now]
-            self._services.nudger.nudge(Step.ADMIT)
-
-    def _correct(self, lease: Lease, spent: list[str], again: list[Job], running: list[str]) -> None:
+    def _correct(self, lease: Lease, spent: list[str], again: dict[str, Job], running: list[str]) -> None:
         """Remove what failed, resume what should run, stop what should not; what is missed here is found again."""
-        if spent:
-            self.engine.remove(spent)
+        attend.remove_spent(self._services, self.engine, spent)
         if again:
-            refused = attend.hand_back(self._services, self.engine, lease, again)
-            self._queue_again(refused)
+            refused = attend.hand_back(self._services, self.engine, lease, list(again.values()))
+            self._again.queue(refused)
             self._watch(refused)
-            self._count(refused)
+            self._count_ended(refused)
         if running:
             self.engine.pause(running)
+        self._corrections.asked(Action.RESUME, [handle for handle, job in again.items() if not attend.stops_by_itself(job)])
+        self._corrections.asked(Action.STOP, running)
 
     # ---- memory --------------------------------------------------------------------------------------------------
 
@@ -273,14 +273,15 @@ class Owner:
     # ---- the loop's edges ----------------------------------------------------------------------------------------
 
     def _say(self, error: str | None) -> None:
-        if error != self._error:
-            if error:
-                log.warning("the engine cannot be looked at", engine=self.engine.name, error=error)
-            elif self._error:
-                log.info("the engine answers again", engine=self.engine.name)
+        if error and error != self._error:
+            log.warning("the engine cannot be looked at", engine=self.engine.name, error=error)
+        elif self._error and not error:
+            log.info("the engine answers again", engine=self.engine.name)
         self._error = error
 
     def _standby(self) -> None:
+        if self._token:
+            log.warning("another looks after the engine now", engine=self.engine.name, token=self._token)
         self._token = 0
         self._rest(STANDBY_S)
 
@@ -290,9 +291,10 @@ class Owner:
 
     def _last_words(self) -> None:
         try:
-            lease = self._held.keep()
-            if lease is not None:
+            if self._held.has_time_for(0) and (lease := self._held.keep()):
                 self._board.store_progress(lease)
         except Transient as error:
             log.warning("the last progress is not stored", engine=self.engine.name, error=str(error))
         self._held.release()
+        with contextlib.suppress(Transient):  # the next owner looks every two seconds anyway
+            self._services.coordinator.wake(self.engine.name)

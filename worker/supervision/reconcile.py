@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from worker import logs
+from worker.jobs.directories import delete_work_directory, work_directory
 from worker.jobs.model import Job
 from worker.jobs.states import State
 from worker.ports import Engine, Lease, Poll, Services
-from worker.supervision.attend import delete_files
+from worker.supervision.corrections import Action, Corrections
 
 log = logs.get(__name__)
 
@@ -17,11 +18,16 @@ class Reconciler:
     """Looks for orphans when it is due: after a takeover, after a restart of the engine, and each minute.
 
     The engine is read first, then the store, twice, a tick apart; only what is an orphan both times is removed.
+
+    Attributes:
+        foreign: items of the last look that are not ours.
     """
 
-    def __init__(self, services: Services, engine: Engine) -> None:
+    def __init__(self, services: Services, engine: Engine, corrections: Corrections) -> None:
+        self.foreign = 0
         self._services = services
         self._engine = engine
+        self._corrections = corrections
         self._suspects: set[str] | None = None
         self._due = True
         self._reported: frozenset[str] = frozenset()
@@ -30,45 +36,54 @@ class Reconciler:
         """Look at the next opportunity."""
         self._due = True
 
-    def consider(self, lease: Lease, poll: Poll, foreign: Sequence[str]) -> None:
+    def consider(self, lease: Lease, poll: Poll, unwatched: Sequence[str]) -> None:
         """Go on with the look that is under way, or begin one when it is due.
 
         Args:
-            foreign: handles of the poll that the owner does not watch.
+            unwatched: handles of the poll that the owner does not watch.
         """
+        ours = {handle: transfer for handle in unwatched if (transfer := poll.items[handle].transfer) is not None}
+        strange = set(unwatched) - ours.keys()
+        self.foreign = len(strange)
+        self._services.metrics.engine_foreign.labels(self._engine.name).set(len(strange))
         if not self._due and self._suspects is None:
             return
-        ours = [handle for handle in foreign if poll.items[handle].transfer is not None]
-        self._report(set(foreign) - set(ours))
-        orphans = self._orphans(poll, ours)
+        self._report(strange)
+        jobs = self._services.store.get(ours.values())
+        orphans = {handle for handle, transfer in ours.items() if not self._claimed(handle, jobs.get(transfer))}
         if self._suspects is None:
             self._suspects, self._due = orphans, False
             return
         confirmed, self._suspects = sorted(self._suspects & orphans), None
         if confirmed:
-            self._tidy(str(poll.items[handle].transfer) for handle in confirmed)
-            gone = self._engine.remove(confirmed)
-            self._services.metrics.reconciled.labels(self._engine.name, "orphan").inc(len(gone))
-            log.info("items without a record are removed", engine=self._engine.name, items=len(gone), token=lease.token)
+            self._remove(lease, confirmed, ours, jobs)
 
-    def _orphans(self, poll: Poll, handles: Sequence[str]) -> set[str]:
-        transfers = {handle: str(poll.items[handle].transfer) for handle in handles}
-        jobs = self._services.store.get(transfers.values())
-        return {handle for handle, transfer in transfers.items() if not self._claimed(handle, jobs.get(transfer))}
+    def _remove(self, lease: Lease, handles: Sequence[str], transfers: Mapping[str, str], jobs: Mapping[str, Job]) -> None:
+        useless = [transfers[handle] for handle in handles if transfers[handle] in jobs and not self._keeps(jobs[transfers[handle]])]
+        self._delete(useless)
+        self._services.failpoints.hit("orphan.deleted")
+        gone = self._engine.remove(handles)
+        self._delete(useless)  # it may have written again until it was told
+        known = sum(transfers[handle] in jobs for handle in gone)
+        self._corrections.made(Action.FORGET, known)
+        self._corrections.made(Action.ORPHAN, len(gone) - known)
+        log.info("items that no record asks for are removed", engine=self._engine.name, items=len(gone), token=lease.token)
 
-    def _tidy(self, transfers: Iterable[str]) -> None:
-        """What is done was linked into place; who recorded that may have died before it could delete the engine's copy."""
-        for job in self._services.store.get(transfers).values():
-            if job.state is State.DONE and not job.seeding:
-                delete_files(job)
+    def _keeps(self, job: Job) -> bool:
+        """Whether what this engine has of a job is still needed: to go on from, or to be seeded."""
+        seeds = job.seeding and job.transfer is not None and job.transfer.engine == self._engine.name
+        return seeds or job.state not in (State.DONE, State.CANCELLED)
+
+    def _delete(self, transfers: Iterable[str]) -> None:
+        for transfer in transfers:
+            delete_work_directory(work_directory(self._engine.directory, transfer, self._engine.name))
 
     def _claimed(self, handle: str, job: Job | None) -> bool:
         if job is None or (job.terminal and not job.seeding) or job.transfer is None or job.transfer.engine != self._engine.name:
             return False
         return job.attempt == job.transfer.attempt and handle == self._engine.handle(job.transfer.id, job.attempt)
 
-    def _report(self, strange: set[str]) -> None:
+    def _report(self, strange: Collection[str]) -> None:
         if strange != self._reported:
             self._reported = frozenset(strange)
             log.info("items that are not ours are left alone", engine=self._engine.name, items=len(strange))
-        self._services.metrics.engine_foreign.labels(self._engine.name).set(len(strange))

@@ -9,14 +9,16 @@ from worker import logs
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Progress
 from worker.jobs.retries import RETRIES, backoff_s
-from worker.jobs.states import Cause, Phase, Reason, State, Want
+from worker.jobs.states import Phase, Reason, State, Want
 from worker.limits import SUBMIT_WINDOW_S
 from worker.ports import Change, Fault, Item, Lease, Services
 
 log = logs.get(__name__)
 
-#: An order that has to wait is given again after so long, however often.
+#: An order that has to wait is given again after so long, however often; one that waits for space when there may be some.
 WAIT_RETRY_S = 10.0
+SPACE_RETRY_S = 30.0
+WAITS = "waits: "
 
 
 def move(services: Services, lease: Lease, ids: Iterable[str], change: Callable[[Job], Job | None]) -> dict[str, Job]:
@@ -36,7 +38,7 @@ def completed(job: Job, item: Item, at: float) -> Job | None:
     if job.state not in (State.DOWNLOADING, State.PAUSED) or job.want is Want.CANCEL:
         return None
     seeding = item.seeding and bool(job.seed_ratio)  # aria2 shows a torrent as seeding for a moment even when it is not to
-    return job.moved(State.FINISHING, at, f"{final(item).done} bytes are here", phase=None, want=Want.RUN, seeding=seeding)
+    return job.moved(State.FINISHING, at, f"{final(item).done} bytes are here", phase=None, want=Want.RUN, seeding=seeding, message=None)
 
 
 def final(item: Item) -> Progress:
@@ -58,12 +60,12 @@ def failed(job: Job, fault: Fault, at: float, now: float) -> Job | None:
         return _waits(job, fault, at, now)
     if not fault.passing or job.failures >= RETRIES.get(fault.cause, 0) or job.state is State.PAUSED:
         return _given_up(job, fault, at)
-    wait_s = backoff_s(job.failures, fault.cause)
+    wait_s = backoff_s(job.failures)
     return job.moved(
         State.QUEUED,
         at,
         f"{fault.detail}; attempt {job.attempt + 1} in {wait_s:.0f} s",
-        reason=Reason.SPACE if fault.cause is Cause.DISK else Reason.SCHEDULE,
+        reason=Reason.SCHEDULE,
         message=fault.detail,
         phase=None,
         attempt=job.attempt + 1,
@@ -75,10 +77,33 @@ def failed(job: Job, fault: Fault, at: float, now: float) -> Job | None:
 def _waits(job: Job, fault: Fault, at: float, now: float) -> Job | None:
     """Back in the queue as the same attempt, for nothing failed; one line in the timeline, however often it comes back."""
     if job.state is State.PAUSED:
-        return None
-    text = None if job.message == fault.detail else f"waits: {fault.detail}"
-    not_before = now + WAIT_RETRY_S
+        return None  # it stands still as it is
+    if job.want is Want.PAUSE:
+        return job.moved(State.PAUSED, at, "paused", event=EventType.PAUSED, phase=None)
+    text = None if waited(job) else f"{WAITS}{fault.detail}"
+    not_before = now + (SPACE_RETRY_S if fault.wait is Reason.SPACE else WAIT_RETRY_S)
     return job.moved(State.QUEUED, at, text, reason=fault.wait, message=fault.detail, phase=None, not_before=not_before)
+
+
+def waited(job: Job) -> bool:
+    """True when nothing worth a line happened since it began to wait, though it may have been tried meanwhile."""
+    return bool(job.events) and job.events[-1].text.startswith(WAITS)
+
+
+def adopted(job: Job, at: float) -> Job | None:
+    """The engine has it, though its answer to the order was lost."""
+    return taken(job, at) if job.state is State.SUBMITTING and job.want is Want.RUN else None
+
+
+def taken(job: Job, at: float) -> Job:
+    """The engine has it. The outside is told once an attempt, unless it was told of something else since."""
+    engine = job.transfer.engine if job.transfer else None
+    told = next((event for event in reversed(job.events) if event.type), None)
+    again = told is not None and told.type is EventType.STARTED and told.data.get("attempt") == job.attempt
+    if again:
+        return job.moved(State.DOWNLOADING, at, None if waited(job) else f"{engine} has it", message=None)
+    data = {"engine": engine, "attempt": job.attempt}
+    return job.moved(State.DOWNLOADING, at, f"{engine} has it", event=EventType.STARTED, data=data, message=None)
 
 
 def _given_up(job: Job, fault: Fault, at: float) -> Job:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from worker import logs
 from worker.jobs.errors import Transient
-from worker.limits import SWEEP_S
+from worker.limits import LOOPS_STOP_S, NUDGE_S, SWEEP_S
 from worker.ports import SWEEPER, Services
 from worker.supervision.owner import Owner
 
@@ -23,7 +23,7 @@ class Supervisor:
     """A plain object with `start` and `stop`; runs alone, in a Celery worker, or beside an API.
 
     Args:
-        sweep: looks for work of every step and nudges those that have some.
+        sweep: looks for work of every step and nudges those that have some, which it returns.
     """
 
     def __init__(self, services: Services, sweep: Callable[[Services], object]) -> None:
@@ -42,15 +42,18 @@ class Supervisor:
         for thread in self._threads:
             thread.start()
 
-    def stop(self, timeout_s: float = 10.0) -> bool:
-        """Stop the loops and let the leases go; true when all ended in time."""
+    def retire(self) -> None:
+        """Make each loop end after the turn it is in, within seconds; returns at once, so that a signal handler may call it."""
         self._stopping.set()
-        with contextlib.suppress(Transient):  # it rests for two seconds at most
-            self._services.coordinator.wake(SWEEPER)
         for owner in self._owners:
-            owner.stop()
-        with contextlib.suppress(Transient):  # it rests for two seconds at most
-            self._services.coordinator.wake(SWEEPER)
+            owner.retire()
+
+    def stop(self, timeout_s: float = LOOPS_STOP_S) -> bool:
+        """Stop the loops and let the leases go; true when all ended in time."""
+        self.retire()
+        with contextlib.suppress(Transient):  # they rest for two seconds at most
+            for loop in (*(owner.engine.name for owner in self._owners), SWEEPER):
+                self._services.coordinator.wake(loop)
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -66,17 +69,21 @@ class Supervisor:
         due, woken = 0.0, False  # the first look is at once: what a crash left is found before anything else
         while not self._stopping.is_set():
             if woken or time.monotonic() >= due:
-                self._sweep_once()
-                due = time.monotonic() + SWEEP_S
+                quiet = self._sweep_once()
+                # A nudge that was lost keeps others back for NUDGE_S: what waits now may have had such a one.
+                due = time.monotonic() + (SWEEP_S if quiet else NUDGE_S)
             self._swept_at = time.monotonic()
             if woken:
                 self._stopping.wait(SWEEP_AGAIN_S)  # doors that are busy wake it all the time
-            woken = self._services.coordinator.rest(SWEEPER, SWEEPER_REST_S)
+            woken = self._services.coordinator.rest(SWEEPER, max(0.0, min(SWEEPER_REST_S, due - time.monotonic())))
 
-    def _sweep_once(self) -> None:
+    def _sweep_once(self) -> bool:
+        """Sweep; true when it found that nothing waits."""
         try:
-            self._sweep(self._services)
+            self._services.failpoints.hit("sweep.begun")
+            return not self._sweep(self._services)
         except Transient as error:
             log.warning("the sweep failed; the next one is in a few seconds", error=str(error))
         except Exception:
             log.exception("the sweep failed in a way it should not; it goes on")
+        return False

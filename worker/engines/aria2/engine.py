@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from worker.engines.aria2.faults import MISREAD, fault
-from worker.engines.aria2.files import damaged, found_files, name_max, saved_names, short_name
+from worker.engines.aria2.files import damaged, found_files, heal, name_max, saved_names, short_name
 from worker.engines.aria2.orders import CHECK, CHUNK_BYTES, LATER, NAMES, OUTSIDE, Options, Plan, chunks, plan
 from worker.engines.aria2.rows import CHAIN_KEYS, IN_THE_WAY, LINKS_MAX, POLL_KEYS, Row, chains, curable, items, leaves
 from worker.engines.aria2.rpc import Aria2Rpc, Call, Refusal
@@ -170,8 +170,7 @@ class Aria2Engine:
         busy = {directories[path] for root, path in earlier.items() if root not in gone}
         for planned in plans:
             if planned.gid not in known and planned.gid not in busy:
-                for path in _damaged(planned):
-                    os.unlink(path)
+                heal(planned.order.directory, has_pieces=planned.has_pieces)
         return {gid: Fault(Cause.ENGINE, True, "an earlier attempt is still being removed") for gid in busy}
 
     def _settle(self, plans: Sequence[Plan], answers: dict[str, Fault | None], deadline: Deadline) -> dict[str, Fault | None]:
@@ -195,6 +194,8 @@ class Aria2Engine:
         self._act("aria2.unpause", ("paused",), [known[gid] for gid, answer in settled.items() if answer is None], deadline)
         # What is hopeless is removed too, or the next start of aria2 would run it again from its session.
         self._remove([gid for gid in known if _dead(known[gid]) or settled.get(gid) is not None], deadline)
+        for planned, _ in again:
+            heal(planned.order.directory, has_pieces=planned.has_pieces)
         return {**settled, **self._add(again, deadline)}
 
     def _outside(self, planned: Plan, chain: Sequence[Row], deadline: Deadline) -> Fault | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from worker.engines.volume import NO_SPACE
 from worker.jobs.retries import status_cause
 from worker.jobs.states import Cause, Reason
 from worker.ports import Fault
@@ -32,7 +33,7 @@ _BY_CODE: Mapping[int, Fault] = {
     6: Fault(Cause.UNREACHABLE, True, "the network failed"),
     7: Fault(Cause.INTERRUPTED, True, "aria2 was stopped before the end"),
     8: Fault(Cause.INTERRUPTED, True, "the server cannot continue a broken download"),
-    9: Fault(Cause.DISK, True, "there is no space left on the disk"),
+    9: NO_SPACE,
     10: Fault(Cause.DISK, False, "what is on the disk does not fit the file any more", elsewhere=True),
     11: _ALREADY,
     12: _ALREADY,

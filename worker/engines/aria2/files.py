@@ -125,6 +125,12 @@ def damaged(directory: str, *, has_pieces: bool = False) -> list[str]:
     return bad
 
 
+def heal(directory: str, *, has_pieces: bool) -> None:
+    """Delete what is `damaged`."""
+    for path in damaged(directory, has_pieces=has_pieces):
+        os.unlink(path)
+
+
 def found_files(row: Mapping[str, Any], *, seeding: bool = False) -> list[FoundFile]:
     """The selected files of a complete row of aria2 (with its `files` and `dir`), each looked at on the disk.
 

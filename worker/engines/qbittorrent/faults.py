@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from worker.engines.volume import NO_SPACE
 from worker.jobs.states import Cause, Reason
+from worker.limits import FREE_BYTES_MIN
 from worker.ports import Fault
 
-#: A volume with less cannot take a piece of a torrent.
-FREE_BYTES_MIN = 16 * 1024 * 1024
-
-FULL = Fault(Cause.DISK, True, "there is no space left on the disk")
+FULL = NO_SPACE
 UNKNOWN = Fault(Cause.DISK, False, "qBittorrent stopped with an error of the disk", elsewhere=True)
 MISSING = Fault(Cause.INCOMPLETE, True, "files that were downloaded are no longer on the disk")
 
