@@ -1,15 +1,25 @@
-"""What may run inside a Celery worker beside its tasks: the supervisor, beat, the API. Each only where it was asked for."""
+"""What runs inside a Celery worker beside its tasks: a bound on its end, and the supervisor, beat and the API where they were asked for."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from celery import bootsteps
 from celery.beat import EmbeddedService
+from celery.platforms import EX_FAILURE, EX_OK
+from celery.signals import worker_shutting_down
+from celery.worker import state
 
 from worker import wiring
+from worker.limits import DRAIN_S
 from worker.ports import Services
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class Runs(Protocol):
@@ -20,6 +30,44 @@ class Runs(Protocol):
 
     def stop(self) -> object:
         """Stop; returns when it has."""
+
+
+class DrainStep(bootsteps.StartStopStep):
+    """An end in bounded time, on every pool: SIGTERM or SIGINT drains, and the next one, or the clock, ends the process at once.
+
+    Left alone, Celery waits for its tasks without a bound, or with REMAP_SIGTERM sleeps for a fixed time whenever one runs.
+    Signals alone do it here, for a prefork parent must not have threads; the kernel ends a pool's processes with their parent.
+    """
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        self._parent = parent
+        super().__init__(parent, **options)
+
+    def start(self, parent: Any) -> None:  # noqa: ARG002
+        """Take the signals from Celery, which has just set handlers of its own."""
+        if threading.current_thread() is threading.main_thread():
+            for number in STOPPING:
+                signal.signal(number, self._drain)
+
+    def _drain(self, number: int, _frame: Any) -> None:
+        _say(f"draining, for {DRAIN_S:g} s at most; a second signal stops at once")
+        for each in (*STOPPING, signal.SIGALRM):
+            signal.signal(each, _end_at_once)
+        signal.setitimer(signal.ITIMER_REAL, DRAIN_S)
+        state.should_stop = EX_OK  # type: ignore[assignment]
+        if (supervisor := getattr(self._parent, "supervisor", None)) is not None:
+            supervisor.retire()  # its leases go while tasks that run are waited for
+        worker_shutting_down.send(sender=self._parent.hostname, sig=signal.Signals(number).name, how="Warm", exitcode=EX_OK)
+
+
+def _end_at_once(_number: int, _frame: Any) -> None:
+    _say("stopped at once; what was recorded is safe")
+    os._exit(EX_FAILURE)
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # nobody may listen any more
+        os.write(2, f"haul: {text}\n".encode())  # the stream that belongs to it may be in the middle of a write
 
 
 class SupervisorStep(bootsteps.StartStopStep):
@@ -48,6 +96,8 @@ class SupervisorStep(bootsteps.StartStopStep):
         """Stop the loops and let the leases go."""
         if self._supervisor is not None:
             self._supervisor.stop()
+
+    terminate = stop
 
 
 class BeatStep(bootsteps.StartStopStep):

@@ -7,7 +7,6 @@ reason in ARCHITECTURE.md.
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import threading
 import warnings
@@ -19,13 +18,14 @@ from typing import Any
 import click
 from celery import Celery
 from celery.exceptions import SecurityWarning
-from celery.signals import after_task_publish, beat_init, heartbeat_sent, setup_logging, worker_shutting_down
+from celery.signals import after_task_publish, beat_init, heartbeat_sent, setup_logging
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
 from beat_schedule import BEAT_SCHEDULE
 from worker import logs, wiring
-from worker.bootsteps import ApiStep, BeatStep, Runs, SupervisorStep
+from worker.bootsteps import ApiStep, BeatStep, DrainStep, Runs, SupervisorStep
+from worker.coordination.keys import Keys
 from worker.jobs.errors import Transient
 from worker.ports import Services
 from worker.settings import Settings, load
@@ -42,14 +42,15 @@ TRANSPORT: Mapping[str, Any] = {
     "visibility_timeout": VISIBILITY_S,
     "unacked_restore_interval": 10,
     "unacked_restore_throttle": 1,
-    "socket_timeout": 10,
+    "socket_timeout": 5,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
-    "health_check_interval": 10,
+    "health_check_interval": 5,
     "client_name": "haul-celery",
 }
 
 CONFIGURATION: Mapping[str, Any] = {
+    "worker_consumer": "worker.broker:Consumer",
     "broker_transport_options": TRANSPORT,
     "result_backend_transport_options": TRANSPORT,
     "visibility_timeout": VISIBILITY_S,
@@ -59,7 +60,10 @@ CONFIGURATION: Mapping[str, Any] = {
     "broker_pool_limit": 10,
     "task_default_queue": CONTROL,
     "task_queues": [Queue(CONTROL), Queue(JOBS), Queue(MAINTENANCE)],
-    "task_routes": {"haul.finish": {"queue": JOBS}, "haul.describe": {"queue": JOBS}, "haul.maintenance.*": {"queue": MAINTENANCE}},
+    "task_routes": {
+        **{name: {"queue": JOBS} for name in ("haul.finish", "haul.describe", "haul.webhook")},
+        "haul.maintenance.*": {"queue": MAINTENANCE},
+    },
     "task_create_missing_queues": False,
     "task_acks_late": True,
     "task_ignore_result": True,
@@ -73,13 +77,13 @@ CONFIGURATION: Mapping[str, Any] = {
     "worker_prefetch_multiplier": 1,
     "worker_cancel_long_running_tasks_on_connection_loss": True,
     "worker_eta_task_limit": 1000,
-    "worker_soft_shutdown_timeout": 20,
     "worker_max_tasks_per_child": 500,
     "worker_max_memory_per_child": 400_000,
     "worker_hijack_root_logger": False,
     "timezone": "UTC",
     "enable_utc": True,
     "beat_max_loop_interval": 30,
+    "beat_scheduler": "worker.beat:Scheduler",
     "imports": ["worker.tasks"],
 }
 
@@ -111,6 +115,7 @@ class ProcessServices:
 class HaulApp(Celery):
     """A Celery application with the services its tasks work with."""
 
+    amqp_cls = "worker.broker:Amqp"
     services: ProcessServices
     settings: Settings
 
@@ -120,14 +125,17 @@ def create_app(settings: Settings) -> HaulApp:
     app = HaulApp("haul", broker=settings.redis_address, set_as_current=False)
     app.conf.update(CONFIGURATION)
     app.conf.update(
-        beat_schedule=BEAT_SCHEDULE, timezone=settings.timezone, beat_schedule_filename=str(settings.data_dir / "beat-schedule")
+        broker_transport_options={**TRANSPORT, "parked_key": Keys(settings.key_prefix).parked},
+        beat_schedule=BEAT_SCHEDULE,
+        timezone=settings.timezone,
+        beat_schedule_filename=str(settings.data_dir / "beat-schedule"),
     )
     app.settings = settings
     app.services = ProcessServices(settings, sender(app))
     app.user_options["worker"].add(
         click.Option(["--supervise"], is_flag=True, help="Run Haul's supervisor in this worker (threads or solo pool).")
     )
-    app.steps["worker"].update({SupervisorStep, BeatStep, ApiStep})
+    app.steps["worker"].update({DrainStep, SupervisorStep, BeatStep, ApiStep})
     if settings.alive_path:
         _show_life(settings.alive_path)
     return app
@@ -181,7 +189,6 @@ def run_worker(
     """
     app = create_app(settings)
     warnings.filterwarnings("ignore", category=SecurityWarning)  # only JSON is accepted, so running as root adds no hole
-    worker_shutting_down.connect(_stop_at_once_next_time)
     worker = app.Worker(
         hostname=f"worker@{socket.gethostname()}-{os.getpid()}",
         pool="threads",
@@ -206,14 +213,6 @@ def _own_logging(**_options: Any) -> None:
     """Celery leaves logging alone when this signal has a receiver; processes of ours set it up with `logs.configure`."""
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
-
-
-def _stop_at_once_next_time(**_options: Any) -> None:
-    def at_once(signum: int, _frame: Any) -> None:
-        os._exit(128 + signum)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, at_once)
 
 
 @cache

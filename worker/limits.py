@@ -13,7 +13,13 @@ NUDGE_S = 5.0
 #: A job that cannot use the room there is does not stand before those that can; it is looked at again after this time.
 ASIDE_S = 2.0
 STEP_BUDGET_S = 2.0
+#: From the first SIGTERM or SIGINT to the end of a process, whatever still runs then.
+DRAIN_S = 30.0
+#: Of these the loops of a supervisor have so many to end and to let their leases go.
+LOOPS_STOP_S = 20.0
 STEP_BATCH = 100
+#: A volume with less is full: it cannot take a piece of a torrent, and what needs less is not worth a try.
+FREE_BYTES_MIN = 16 * 1024 * 1024
 #: A message of the intake that was read and not acknowledged for so long is read again, before all newer ones.
 RECLAIM_S = 10.0
 #: One intake runs at a time, for messages take effect in their order; one that died is waited for so long.
@@ -21,5 +27,7 @@ INTAKE_CLAIM_S = 12.0
 
 assert LEASE_RENEW_S < LEASE_GIVE_UP_S < LEASE_S, "a holder stops by itself before its lease ends"
 assert LEASE_GIVE_UP_S + RPC_TIMEOUT_S <= LEASE_S, "a call begun by a holder ends within its lease"
+assert RPC_TIMEOUT_S < LOOPS_STOP_S < DRAIN_S, "a loop that waits for an engine ends within the drain"
+assert NUDGE_S <= SWEEP_S / 2, "a sweep that found work comes again when no lost nudge keeps it back any more"
 assert RECLAIM_S < INTAKE_CLAIM_S, "what a dead intake left is read again before anything newer"
 assert RPC_TIMEOUT_S < SUBMIT_WINDOW_S, "a submission has time for at least one call"

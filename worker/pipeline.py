@@ -8,6 +8,7 @@
     (tick)                downloading -> finishing | failed | paused | queued again  supervision/owner.py
     finish                finishing   -> done, verified and moved                    delivery/finish.py
     notify                the outside is told                                        notify/outbox.py
+    webhook               each event is posted to the receiver of its job            notify/webhook.py
     control · why         what a user asks, and what a user is told                  admission/control.py, why.py
 
 A nudge makes a step look soon; `sweep` finds whatever no nudge told of.
@@ -28,7 +29,7 @@ from worker.admission.why import Why, overview, why
 from worker.delivery.finish import finish
 from worker.jobs.states import State
 from worker.limits import STEP_BATCH, STEP_BUDGET_S
-from worker.notify import outbox
+from worker.notify import outbox, webhook
 from worker.ports import Services, Step
 
 __all__ = ["Accepted", "Why", "accept", "control", "enqueue", "overview", "run", "sweep", "why"]
@@ -50,6 +51,7 @@ STEPS: Mapping[Step, Callable[[Services, int], int]] = {
     Step.START: start,
     Step.FINISH: finish,
     Step.NOTIFY: outbox.drain,
+    Step.WEBHOOK: webhook.drain,
 }
 
 
@@ -84,6 +86,8 @@ def sweep(services: Services, *, rebuilding: bool = False) -> list[Step]:
     undescribed = len(services.store.undescribed(STEP_BATCH))
     if rebuilding or not is_whole(services, queued, undescribed):
         rebuild(services)
+        if not rebuilding:
+            services.metrics.reconciled.labels("", "index").inc()
     waits = {
         Step.INTAKE: services.coordinator.intake_size() > 0,
         Step.DESCRIBE: undescribed > 0,
@@ -91,6 +95,7 @@ def sweep(services: Services, *, rebuilding: bool = False) -> list[Step]:
         Step.START: counts.get(State.SUBMITTING, 0) > 0,
         Step.FINISH: counts.get(State.FINISHING, 0) > 0,
         Step.NOTIFY: bool(services.store.unsent(1)),
+        Step.WEBHOOK: webhook.waits(services),
     }
     steps = [step for step, some in waits.items() if some]
     for step in steps:

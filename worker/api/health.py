@@ -76,6 +76,7 @@ class Health:
         except Transient:
             metrics.jobs.clear()
         _set(metrics.intake, services.coordinator.intake_size)
+        _set(metrics.put_aside, services.coordinator.parked_size)
         _set(metrics.waiting, services.coordinator.waiting_size)
 
 

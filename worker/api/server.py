@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -175,6 +177,12 @@ class _Server(uvicorn.Server):
         self._tell_started = started
         self._tell_stopping = stopping
         self._idle: dict[Any, tuple[Any, int]] = {}
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """See the first signal to stop as uvicorn does; the second one ends the process at once."""
+        if self.should_exit:
+            os._exit(1)  # what is being answered is not waited for; what was answered is recorded
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-#: From the first SIGTERM or SIGINT to the end of the process, whatever still runs then.
-DRAIN_S = 30.0
+from worker.limits import DRAIN_S
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 

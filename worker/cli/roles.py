@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.drain import DRAIN_S, bounded_drain
+from worker.cli.drain import bounded_drain
 
 if TYPE_CHECKING:
     from worker.api.server import ApiServer
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from worker.ports import Services
     from worker.settings import Settings
     from worker.supervision.supervisor import Supervisor
-
-#: The loops end well before the drain does.
-LOOPS_STOP_S = DRAIN_S - 10
 
 WhileOpen = Annotated[int | None, typer.Option(hidden=True, help="No API and no schedule, and an end when this descriptor is closed.")]
 
@@ -72,7 +69,7 @@ def supervise() -> None:
             supervisor.start()
             _answer_probes(services, supervisor)
             stop.wait()
-            supervisor.stop(LOOPS_STOP_S)
+            supervisor.stop()
 
 
 def api() -> None:

@@ -48,7 +48,7 @@ def queue(as_json: options.Json = False) -> None:
         return
     for state, count in seen["jobs"].items():
         sys.stdout.write(f"{state:12} {count}\n")
-    sys.stdout.write(f"\n{'waiting':12} {seen['waiting']}\n{'intake':12} {seen['intake']}\n\n")
+    sys.stdout.write(f"\n{'waiting':12} {seen['waiting']}\n{'intake':12} {seen['intake']}\n{'parked':12} {seen['parked']}\n\n")
     for engine in seen["engines"]:
         sys.stdout.write(_engine_line(engine) + "\n")
 
@@ -103,4 +103,5 @@ def _engine_line(engine: Mapping[str, Any]) -> str:
     if not engine["up"]:
         return f"{engine['name']:12} DOWN  {engine['error']}"
     slots = f"{engine['live']}/{engine['slots']} slots"
-    return f"{engine['name']:12} up    {slots}, {size_text(engine['speed'])}/s, {size_text(engine['free_bytes'])} free"
+    foreign = f", {engine['foreign']} items that are not Haul's" if engine["foreign"] else ""
+    return f"{engine['name']:12} up    {slots}, {size_text(engine['speed'])}/s, {size_text(engine['free_bytes'])} free{foreign}"
