@@ -31,21 +31,33 @@ class MongoServer:
 
     Args:
         options: further options of the program.
+        environment: what it finds in its environment beside ours.
     """
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, **environment: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._log = directory / "server.log"
+        self._environment = {**os.environ, **environment}
         self._command = [str(_program()), "--host", "127.0.0.1", "--port", str(self.port), "--storage-path", str(directory / "data")]
         self._command += ["--standalone", "--sync-on-commit", "--cache-size", "64M"]
         self.start(*options)
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """True while it runs."""
+        return self._process.poll() is None
+
     def start(self, *options: str) -> None:
         """Start it, again or for the first time, and wait until it takes connections."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen([*self._command, *options], stdout=log, stderr=log)
+            self._process = subprocess.Popen([*self._command, *options], stdout=log, stderr=log, env=self._environment)
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline and self._process.poll() is None:
             with socket.socket() as probe:
@@ -56,6 +68,10 @@ class MongoServer:
         self.kill()
         raise RuntimeError(f"SecantusDB did not start:\n{self._log.read_text(errors='replace')[-2000:]}")
 
+    def signal(self, number: int) -> None:
+        """Send a signal, if it runs."""
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """End it at once, as a machine that loses its power does."""
         self._process.kill()
@@ -63,9 +79,9 @@ class MongoServer:
 
 
 @contextmanager
-def mongo_server(directory: Path, *options: str) -> Iterator[MongoServer]:
+def mongo_server(directory: Path, *options: str, **environment: str) -> Iterator[MongoServer]:
     """A server for a test that has to end it, or needs it otherwise than the others."""
-    server = MongoServer(directory, *options)
+    server = MongoServer(directory, *options, **environment)
     try:
         yield server
     finally:

@@ -36,14 +36,19 @@ class TcpProxy:
     """Passes bytes on between clients and the server at `host:port`, both ways; a context manager.
 
     What is set holds for connections that are open and for those that come.
+
+    Args:
+        listen: where it listens, instead of a free port; qBittorrent answers only those that ask for it by its own port, so its
+            proxy has the same one on another loopback address.
     """
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, listen: str = "127.0.0.1:0") -> None:
         host, _, port = server.rpartition(":")
         self._server = (host, int(port))
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        at, _, own = listen.rpartition(":")
+        self._listener = socket.create_server((at, int(own)), backlog=1024)
         self.port = int(self._listener.getsockname()[1])
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = f"{at}:{self.port}"
         self._lock = threading.Lock()
         self._lines: set[_Line] = set()
         self._refusing = self._swallowing = False
@@ -85,6 +90,11 @@ class TcpProxy:
             for line in self._lines:
                 line.dead = True
 
+    def lead_to(self, server: str) -> None:
+        """Lead connections that come from now on to another server; those that are open stay with the old one."""
+        host, _, port = server.rpartition(":")
+        self._server = (host, int(port))
+
     def heal(self) -> None:
         """Serve every connection that comes from now on, and those that are open but for the dead."""
         self._refusing = self._swallowing = False
@@ -92,6 +102,8 @@ class TcpProxy:
 
     def close(self) -> None:
         """Break all connections and listen no more."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # or the thread that waits would take one more
         self._listener.close()
         self.cut()
 

@@ -178,6 +178,8 @@ class Stack:
         engines: their names, `aria2` and `qbittorrent`.
         servers: engines to use instead of ones of its own, by name.
         aria2c: the program to run as aria2.
+        redis: the program to run as Redis.
+        store_url: address of the store, instead of the one all stacks rest on.
     """
 
     def __init__(
@@ -188,6 +190,8 @@ class Stack:
         engines: Sequence[str] = ("aria2",),
         servers: Mapping[str, Server] | None = None,
         aria2c: Path | None = None,
+        redis: Path | None = None,
+        store_url: str | None = None,
     ) -> None:
         self.directory = directory
         self.downloads = directory / "downloads"
@@ -199,6 +203,8 @@ class Stack:
         self._names = engines
         self._shared = servers or {}
         self._aria2c = aria2c
+        self._redis = redis
+        self._store_url = store_url
         self._held = ExitStack()
 
     def __enter__(self) -> Stack:
@@ -212,15 +218,18 @@ class Stack:
     def _enter(self) -> None:
         self.downloads.mkdir(parents=True)
         self._held.enter_context(self.origin)
-        self.redis = start_valkey(_redis_program(), self.directory)
+        self.redis = start_valkey(self._redis or redis_program(), self.directory)
         self._held.callback(self.redis.stop)
-        self.store_url = self._held.enter_context(own_database(os.environ[MONGODB])) if SERVICES else ""
+        self.store_url = self._own_store() if self._store_url is None else self._store_url
         for name in self._names:
             server = self._shared.get(name) or self._start(name)
             self.engines[name] = {"aria2": Aria2, "qbittorrent": Qbittorrent}[name](server)
         self.settings = self._settings()
         self.services: Services = wiring.build(self.settings)
         self._held.callback(self.services.close)
+
+    def _own_store(self) -> str:
+        return self._held.enter_context(own_database(os.environ[MONGODB])) if SERVICES else ""
 
     def _start(self, name: str) -> Server:
         if name == "aria2":
@@ -283,7 +292,7 @@ class Stack:
 
     def may_write(self) -> bool:
         """True when no process holds the store's lock; MongoDB has none."""
-        if SERVICES:
+        if self.store_url:
             return True
         with closing(sqlite3.connect(self.directory / "haul.db", timeout=0.2, isolation_level=None)) as database:
             try:
@@ -436,7 +445,7 @@ def metalink(origin: Origin, name: str, files: Mapping[str, tuple[int, int]], wr
     return origin.document(name, document.encode())
 
 
-def _redis_program() -> Path:
+def redis_program() -> Path:
     found = redis_programs()
     program = found["redis"] if SERVICES else found["valkey"] or found["redis"]
     if program is None:

@@ -8,9 +8,17 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.reports import mongodb_of_stacks, pytest_runtest_makereport
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Stack, eventually
+from tests.faults.load import processes_of
 
 __all__ = ["mongodb_of_stacks", "pytest_runtest_makereport"]
+
+
+@pytest.fixture
+def nothing_is_left(tmp_path: Path) -> Iterator[None]:
+    """No process of the test runs on when it is over."""
+    yield
+    eventually(lambda: not processes_of(tmp_path), "all processes of the test are gone", 10, lambda: processes_of(tmp_path))
 
 
 @pytest.fixture

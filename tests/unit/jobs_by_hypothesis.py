@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from worker.jobs.events import Event, EventType
+from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress, Result, Source, SourceKind, Transfer
 from worker.jobs.states import Cause, Phase, Reason, State, Want
 
@@ -30,6 +31,7 @@ results = st.builds(Result, texts, sizes, st.none() | texts)
 events = st.builds(
     Event, st.integers(1, 999), times, texts, st.none() | st.sampled_from(EventType), st.dictionaries(texts, json_values, max_size=3)
 )
+hooks = st.builds(Hook, texts, texts, st.integers(0, 999), st.integers(0, 99), times, times)
 jobs = st.builds(
     Job,
     id=texts,
@@ -64,6 +66,7 @@ jobs = st.builds(
     seeding=st.booleans(),
     events=st.lists(events, max_size=4).map(tuple),
     sent=st.integers(0, 999),
+    hook=st.none() | hooks,
     created_at=times,
     updated_at=times,
 )

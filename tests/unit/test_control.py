@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from worker.admission.control import intended
+from worker.jobs.description import Description
 from worker.jobs.errors import Conflict
-from worker.jobs.model import Description, Job, Result, Transfer, new_job
+from worker.jobs.model import Job, Result, Transfer, new_job
 from worker.jobs.requests import parse
 from worker.jobs.states import Action, Cause, Reason, State, Want
 

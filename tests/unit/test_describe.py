@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from worker.admission.describe import described
+from worker.jobs.description import Description
 from worker.jobs.events import EventType
-from worker.jobs.model import Description, Job, new_job
+from worker.jobs.model import Job, new_job
 from worker.jobs.requests import parse
 from worker.jobs.retries import RETRIES
 from worker.jobs.states import Cause, Reason, State

@@ -32,6 +32,17 @@ def test_it_acts_on_the_hit_it_was_set_for_and_only_once() -> None:
         points.hit("y")
 
 
+def test_a_point_can_be_set_for_one_job_of_those_that_pass() -> None:
+    points = Failpoints("x@a:raise:2,x:raise:5")
+    points.hit("x", "b", "a")
+    points.hit("x", "b")
+    points.hit("x", "ab")
+    with pytest.raises(FailpointHit, match="x@a"):
+        points.hit("x", "b", "a", "c")
+    with pytest.raises(FailpointHit, match="x"):
+        points.hit("x")
+
+
 def test_eight_threads_hit_a_point_and_one_of_them_is_stopped() -> None:
     points = Failpoints("x:raise:50")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from worker.jobs.errors import LeaseLost, Transient
 from worker.limits import LEASE_GIVE_UP_S, LEASE_RENEW_S, LEASE_S, RPC_TIMEOUT_S
 from worker.ports import Lease
-from worker.supervision.lease import Held
+from worker.supervision.lease import Fenced, Held
 
 
 class Store:
@@ -101,3 +103,35 @@ def test_releasing_survives_a_store_that_is_away(held: Held, store: Store) -> No
     store.error = Transient("store", "away")
     held.release()
     assert not held.has_time_for(0)
+
+
+class Orders:
+    """Counts what an engine is asked to change."""
+
+    name, slots, directory, features, rpc_timeout_s = "a", 1, "/", None, RPC_TIMEOUT_S
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __getattr__(self, verb: str) -> Callable[..., list[str]]:
+        def ask(*_: object) -> list[str]:
+            self.asked.append(verb)
+            return []
+
+        return ask
+
+
+@pytest.mark.parametrize("verb", ["submit", "pause", "remove"])
+def test_an_engine_is_asked_for_no_change_that_could_end_after_the_lease(held: Held, clock: Time, verb: str) -> None:
+    orders = Orders()
+    engine = Fenced(orders, held)  # type: ignore[arg-type]
+    with pytest.raises(LeaseLost):
+        getattr(engine, verb)([])
+    held.keep()
+    getattr(engine, verb)([])
+    clock.now += LEASE_S - RPC_TIMEOUT_S + 0.1
+    with pytest.raises(LeaseLost, match="'engine:a' was confirmed 20 s ago"):
+        getattr(engine, verb)([])
+    assert orders.asked == [verb]
+    engine.poll()
+    assert orders.asked == [verb, "poll"], "looking is harmless"

@@ -12,6 +12,7 @@ from hypothesis import given
 from tests.unit.jobs_by_hypothesis import NOW, a_job, jobs
 from worker.jobs.document import from_document, to_document
 from worker.jobs.events import TIMELINE_ENTRIES_MAX, Event, EventType, published
+from worker.jobs.hooks import Hook
 from worker.jobs.model import (
     Job,
     Progress,
@@ -33,7 +34,7 @@ TRANSFER = Transfer("t1", "aria2", 1, "/data/.haul/t1/aria2", 30.0)
 def test_a_job_comes_back_from_json_as_it_was(job: Job) -> None:
     back = from_document(json.loads(json.dumps(to_document(job))))
     assert back == job
-    for name in ("source", "transfer", "progress", "result", "events", "state", "want", "select"):
+    for name in ("source", "transfer", "progress", "result", "events", "state", "want", "select", "hook"):
         assert type(getattr(back, name)) is type(getattr(job, name)), name
 
 
@@ -106,7 +107,7 @@ def test_a_new_job_is_queued_with_everything_that_was_asked_and_its_first_event_
     request = Request(SOURCE, "u", "k", "gold", 7, "n", "/o", "a" * 64, True, "aria2", (1, 2), 1.5, "films", False)
     job = new_job(request, NOW)
     for field in fields(Request):
-        if field.name == "document":  # the store keeps it, the record does not
+        if field.name in ("document", "webhook"):  # the store keeps the one; which receiver the other is, the settings know
             continue
         assert getattr(job, field.name) == getattr(request, field.name), field.name
     assert (job.id, job.content, job.state, job.version) == (job_id("u", "k"), request.content, State.QUEUED, 1)
@@ -137,6 +138,19 @@ def test_a_full_timeline_keeps_every_event_the_outside_was_not_told() -> None:
         job = job.noted(NOW, f"line {i}")
     assert [event.type for event in job.unsent] == [EventType.QUEUED]
     assert len(job.events) == TIMELINE_ENTRIES_MAX
+
+
+def test_a_full_timeline_keeps_every_event_the_webhook_was_not_told() -> None:
+    job = replace(new_job(Request(SOURCE, "u"), NOW), sent=1, hook=Hook("", "host"))
+    for i in range(TIMELINE_ENTRIES_MAX + 10):
+        job = job.noted(NOW, f"line {i}")
+    assert [event.type for event in job.unposted] == [EventType.QUEUED]
+    assert job.unsent == ()
+    assert replace(job, hook=Hook("", "host", sent=1)).noted(NOW, "more").unposted == ()
+
+
+def test_a_job_without_a_webhook_has_nothing_to_post() -> None:
+    assert new_job(Request(SOURCE, "u"), NOW).unposted == ()
 
 
 @pytest.mark.parametrize(

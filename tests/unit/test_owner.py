@@ -4,97 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.machine import MAGNET, Machine
 from tests.torrents import pack
 from worker.admission.admit import admit
+from worker.admission.control import control
 from worker.admission.queue import announce
-from worker.coordination.fake import FakeCoordinator
 from worker.delivery.finish import finish
-from worker.engines.fake import FakeEngine
-from worker.failpoints import Failpoints
-from worker.jobs.model import Job, Request, Source, SourceKind, new_job
-from worker.jobs.states import Cause, Reason, State
+from worker.jobs.model import Request, Source, SourceKind, new_job
+from worker.jobs.states import Action, Cause, Reason, State
 from worker.jobs.torrents import describe
 from worker.limits import ASIDE_S
-from worker.metrics import Metrics
-from worker.notify.stream import StreamNotifier
-from worker.pipeline import accept
-from worker.ports import SWEEPER, Fault, ItemStatus, Lease, Services
-from worker.settings import load
-from worker.store.sqlite.store import SqliteStore
-from worker.supervision.attend import DOCUMENTS_MAX
-from worker.supervision.owner import Owner
-from worker.wiring import WakeNudger, WallClock
-
-MAGNET = "magnet:?xt=urn:btih:" + "a1" * 20
-
-
-class Machine:
-    """One engine, one store, and the steps around them, moved by hand."""
-
-    def __init__(self, directory: Path, **settings: Any) -> None:
-        self.now = 1_000.0
-        self.downloads = directory / "downloads"
-        self.downloads.mkdir()
-        self.engine = FakeEngine(str(self.downloads))
-        coordinator, metrics = FakeCoordinator(), Metrics()
-        self.services = Services(
-            settings=load(data_dir=directory, **settings),
-            store=SqliteStore(directory / "haul.db", lambda: self.now),
-            coordinator=coordinator,
-            engines={"fake": self.engine},
-            nudger=WakeNudger(coordinator, metrics),
-            notifier=StreamNotifier(coordinator),
-            clock=WallClock(),
-            metrics=metrics,
-            failpoints=Failpoints(""),
-            owner="test",
-        )
-        self.take_over()
-
-    def take_over(self) -> None:
-        """A new owner, as after a restart of the supervisor."""
-        self._owner = Owner(self.services, self.engine)
-        self._owner._held.keep()
-        lease = self.services.store.acquire_lease("engine:fake", "test", 1e6)
-        assert lease is not None
-        self._lease: Lease = lease
-
-    def tick(self, times: int = 1) -> None:
-        for _ in range(times):
-            self._owner.tick(self._lease)
-
-    def ask(self, uri: str = MAGNET, **request: Any) -> str:
-        [answer] = accept(self.services, [Request(Source(SourceKind.MAGNET, uri), "u", **request)])
-        assert not isinstance(answer, Exception), answer
-        self.tick()
-        admit(self.services, 100)
-        self.tick()
-        return answer.job.id
-
-    def job(self, id: str) -> Job:
-        return self.services.store.get([id])[id]
-
-    def handle(self, id: str) -> str:
-        return self.engine.handle(id, self.job(id).attempt)
-
-    def seeding(self) -> str:
-        """A job that is done and seeds."""
-        id = self.ask(seed_ratio=2.0)
-        self.engine.complete(self.handle(id))
-        self.tick()
-        finish(self.services, 100)
-        self._owner._leftovers._cleared_at = float("-inf")
-        self.tick()
-        return id
-
-    def seen_anew(self) -> None:
-        """Reconcile, as each minute does."""
-        self._owner._loaded_at = float("-inf")
-        self.tick(3)
+from worker.ports import SWEEPER, Fault, ItemStatus
+from worker.supervision.attend import DOCUMENTS_MAX, orders
 
 
 @pytest.fixture
@@ -228,3 +152,18 @@ def test_what_was_put_aside_while_the_engine_was_away_is_looked_at_soon_after_it
     machine.now += ASIDE_S
     machine.tick()
     assert machine.services.coordinator.rest(SWEEPER, 0.0), "a nudge woke the sweeper"
+
+
+def test_an_order_that_arrives_after_its_job_was_cancelled_leaves_nothing_behind(machine: Machine) -> None:
+    id = machine.ask()
+    [order] = orders(machine.services, [machine.job(id)])
+    control(machine.services, id, Action.CANCEL)
+    machine.tick()
+    assert machine.job(id).state is State.CANCELLED
+
+    machine.engine.submit([order])
+    machine.engine.advance(300)
+    assert Path(order.directory).exists()
+    machine.seen_anew()
+    assert machine.engine.poll().items == {}
+    assert not (machine.downloads / ".haul" / id).exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -81,6 +82,16 @@ def test_a_secret_file_that_cannot_be_read_names_its_variable(monkeypatch: pytes
         ("HAUL_ALLOW_NETWORKS", "10.0.0.0/8,10.0.0.1/8"),
         ("HAUL_ALLOW_NETWORKS", "everything"),
         ("HAUL_LOG_LEVEL", "loud"),
+        ("HAUL_WEBHOOKS", "host/events"),
+        ("HAUL_WEBHOOKS", "ftp://host/events"),
+        ("HAUL_WEBHOOKS", "https:///events"),
+        ("HAUL_WEBHOOKS", "https://host:0/events"),
+        ("HAUL_WEBHOOKS", "https://host:port/events"),
+        ("HAUL_WEBHOOKS", "https://host/ev ents"),
+        ("HAUL_WEBHOOKS", "https://höst/events"),
+        ("HAUL_WEBHOOKS", "https://host/events#part"),
+        ("HAUL_WEBHOOKS", "https://[::1/events"),
+        ("HAUL_WEBHOOKS", ",".join(f"https://host/{n}" for n in range(9))),
     ],
 )
 def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -95,6 +106,30 @@ def test_secrets_are_in_no_text_of_the_settings(monkeypatch: pytest.MonkeyPatch)
     settings = load().connected()
     assert "topsecret" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
     assert "topsecret" in settings.redis_address
+
+
+def test_what_is_wrong_with_a_webhook_is_said_without_its_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAUL_WEBHOOKS", "https://host/topsecret,ftp://user:topsecret@host/topsecret")
+    with pytest.raises(SettingsError, match=r"HAUL_WEBHOOKS: .*number 2 is no http") as caught:
+        load()
+    assert "topsecret" not in str(caught.value)
+
+
+def test_webhooks_are_in_no_text_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAUL_WEBHOOKS", "https://host/topsecret, https://user:topsecret@host:8080/")
+    monkeypatch.setenv("HAUL_WEBHOOK_SECRET", "topsecret")
+    settings = load().connected(STACK)
+    assert settings.webhook_addresses == ("https://host/topsecret", "https://user:topsecret@host:8080/")
+    assert "topsecret" not in f"{settings!r} {settings.model_dump_json()}"
+
+
+def test_a_door_without_webhooks_of_its_own_has_those_of_the_running_stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stack = replace(STACK, webhooks=("https://host/a", "https://host/b"))
+    stack.save(tmp_path)
+    assert Stack.load(tmp_path) == stack
+    assert load().connected().webhook_addresses == stack.webhooks
+    monkeypatch.setenv("HAUL_WEBHOOKS", "https://host/own")
+    assert load().connected().webhook_addresses == ("https://host/own",)
 
 
 def test_settings_do_not_change() -> None:

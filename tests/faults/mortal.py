@@ -1,0 +1,167 @@
+"""A process whose n-th effect goes wrong: it dies before or after it, gets no answer, an answer too late, or stands still meanwhile."""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from worker.jobs.errors import Transient
+
+#: Verbs that ask nobody.
+INWARD = frozenset({"now", "handle", "close", "rest"})
+#: Verbs that change nothing: to die there, or to stand still, is to do so at the next change.
+READS = frozenset(
+    {
+        *("get", "at_engine", "needing_owner", "in_state", "undescribed", "unsent", "unposted", "counts", "engine_counts", "torrents"),
+        *("poll", "files", "intake_size", "waiting_heads", "waiting_size", "snapshots", "looked"),
+    }
+)
+ENGINE = "engine"
+FILES = "files"
+POINT = "point"
+
+
+class Crash(BaseException):
+    """The process is gone: no handler of the product may live to see it."""
+
+
+class Kind(StrEnum):
+    """What goes wrong at an effect."""
+
+    CRASH_BEFORE = "crash before"
+    CRASH_AFTER = "crash after"
+    LOST = "request lost"
+    UNHEARD = "answer lost"
+    LATE = "carried out late"  # by an engine: the caller was told that there is no answer
+    HALF = "half done"  # by an engine: the first half of what was asked for
+    STALL = "stalls"  # as under SIGSTOP, while others go on
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What goes wrong, once, in one process.
+
+    Attributes:
+        at: the number of the effect, from 1, counted over all its steps from the trouble before it, of those that it can befall.
+        where: the service at which, if it is to be a certain one.
+        seconds: how late the call is carried out, or how long each part of the stall takes.
+        meanwhile: what others do during a stall, in order.
+    """
+
+    kind: Kind
+    at: int
+    seconds: float = 0.0
+    meanwhile: tuple[Any, ...] = ()
+    where: str | None = None
+
+    def befalls(self, service: str, call: Callable[..., Any], args: Sequence[Any]) -> bool:
+        """Whether a call can go wrong in this way."""
+        if self.where not in (None, service):
+            return False
+        if self.kind is not Kind.LOST and getattr(call, "__name__", "") in READS:
+            return False
+        if self.kind in (Kind.LATE, Kind.HALF):
+            return service == ENGINE and (self.kind is Kind.LATE or len(args[0]) > 1)
+        return service != POINT or self.kind not in (Kind.LOST, Kind.UNHEARD)
+
+
+class Around(Protocol):
+    """What goes on outside of the process."""
+
+    def land_later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Carry the call out after this time."""
+
+    def go_on_without(self, process: Mortal, trouble: Trouble) -> None:
+        """Let the others go on while this process stands still."""
+
+
+class Mortal:
+    """One process, as far as its calls go: every call to the outside passes `reach`.
+
+    Attributes:
+        troubles: still ahead.
+        dead: it makes no call any more.
+        stalled: it stood still in the step it is in, or was last in.
+    """
+
+    def __init__(self, around: Around) -> None:
+        self._around = around
+        self.troubles = deque[Trouble]()
+        self._passed = 0
+        self.dead = False
+        self.stalled = False
+
+    def expect(self, troubles: Iterable[Trouble]) -> None:
+        """From now on these are about to go wrong, one after the other, and no others."""
+        self.troubles, self._passed = deque(troubles), 0
+
+    def begin(self) -> None:
+        """A step begins."""
+        self.stalled = False
+
+    def reach(self, service: str, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Make a call, unless it is the one at which something goes wrong."""
+        if self.dead:
+            raise Crash
+        if self.troubles and self.troubles[0].befalls(service, call, args):
+            self._passed += 1
+            if self._passed >= self.troubles[0].at:
+                self._passed = 0
+                return self._struck(self.troubles.popleft(), service, call, args, options)
+        return call(*args, **options)
+
+    def _struck(self, trouble: Trouble, service: str, call: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        kind = trouble.kind
+        if kind is Kind.CRASH_BEFORE:
+            self._die()
+        if kind is Kind.STALL:
+            self.stalled = True
+            self._around.go_on_without(self, trouble)
+        if kind is Kind.LATE:
+            self._around.land_later(trouble.seconds, lambda: call(*args, **options))
+        if kind is Kind.HALF:
+            call(args[0][: len(args[0]) // 2])
+        if kind in (Kind.LOST, Kind.LATE, Kind.HALF):
+            raise _no_answer(service)
+        answer = call(*args, **options)
+        if kind is Kind.CRASH_AFTER:
+            self._die()
+        if kind is Kind.UNHEARD:
+            raise _no_answer(service)
+        return answer
+
+    def _die(self) -> None:
+        self.dead = True
+        raise Crash
+
+
+def _no_answer(service: str) -> Exception:
+    return OSError(errno.EIO, "the disk answered with an error") if service == FILES else Transient(service, "no answer in time")
+
+
+class Reached:
+    """A service as a mortal process reaches it."""
+
+    def __init__(self, process: Mortal, service: str, inner: Any) -> None:
+        self._process, self._service, self._inner = process, service, inner
+
+    def __getattr__(self, verb: str) -> Any:
+        value = getattr(self._inner, verb)
+        if verb in INWARD or not callable(value):
+            return value
+        return lambda *args, **options: self._process.reach(self._service, value, *args, **options)
+
+
+class Points:
+    """The failpoints of a mortal process: named places to die at between two effects."""
+
+    def __init__(self, process: Mortal) -> None:
+        self._process = process
+
+    def hit(self, name: str, *about: str) -> None:
+        """Pass the point."""
+        self._process.reach(POINT, lambda: None)
