@@ -9,7 +9,7 @@ BIN := .venv/bin
 sync = [[ -x $(UV) ]] || python3 bin/bootstrap.py $(UV); $(UV) sync --quiet --frozen
 quoted = '$(subst ','\'',$(1))'
 
-.PHONY: help get up test test-services faults lint bench compose-test
+.PHONY: help get up test test-services faults chaos chaos-all lint bench compose-test
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -29,6 +29,19 @@ test-services: .venv/ready-to-develop ## run the end-to-end tests once more, on 
 
 faults: .venv/ready-to-develop ## break everything around Haul and see what holds (docs/faults.md); most of it is waiting
 	@$(BIN)/pytest -n 6 --dist worksteal -q --timeout 300 tests/faults $(ARGS)
+
+JOBS ?= 1000
+KILLS ?= 300
+SEED ?= 1
+STORE ?= sqlite
+SEEDS ?= 1 2 3 4 5
+
+chaos: .venv/ready-to-develop ## kill, freeze and cut off everything at random under load: make chaos JOBS=1000 KILLS=300 SEED=1 STORE=sqlite|mongodb
+	@$(BIN)/python -m tests.chaos --jobs $(JOBS) --kills $(KILLS) --seed $(SEED) --store $(STORE) $(ARGS)
+
+chaos-all: .venv/ready-to-develop ## the chaos run with five seeds on each store; takes hours
+	@for store in sqlite mongodb; do for seed in $(SEEDS); do \
+	  $(BIN)/python -m tests.chaos --jobs $(JOBS) --kills $(KILLS) --seed $$seed --store $$store; done; done
 
 lint: .venv/ready-to-develop ## check style, types and the import contracts
 	@$(BIN)/ruff check .

@@ -32,7 +32,7 @@ import socket
 import struct
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -84,12 +84,14 @@ class Origin:
     Attributes:
         bytes_served: bytes of bodies written to sockets.
         requests: requests received.
+        ends: when (monotonic clock) the last byte of a file was written, and with which byte that answer began.
     """
 
     def __init__(self, directory: Path | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
         self.directory = directory
         self.bytes_served: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
+        self.ends: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
         self.stopping = threading.Event()
         self._documents: dict[str, bytes] = {}
         self._peers: dict[bytes, set[int]] = {}
@@ -233,6 +235,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(206 if partial else 200, {**base, **headers})
         if self.command == "GET":
             self._body(pieces(start, end if cut_at is None else min(end, start + cut_at)))
+            if cut_at is None and end == size:
+                self.server.origin.ends[self.key].append((time.monotonic(), start))
         if cut_at is not None:
             self._reset()
 
