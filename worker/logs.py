@@ -8,8 +8,11 @@ from typing import Any
 
 import structlog
 
-#: Libraries whose every step is logged at `info`.
-CHATTY = ("urllib3", "aria2p", "httpx", "kombu", "celery.redirected", "celery.worker.strategy", "celery.app.trace", "uvicorn.access")
+#: Libraries that log their every step at `info`, or at `debug` what they send: records and requests, which hold users' tokens.
+CHATTY = (
+    *("urllib3", "aria2p", "httpx", "kombu", "celery.redirected", "celery.worker.strategy", "celery.app.trace", "uvicorn.access"),
+    *("pymongo", "qbittorrentapi"),
+)
 
 
 def configure(level: str, form: str) -> None:

@@ -33,7 +33,9 @@ from worker.jobs.states import State
 TURN_S = 0.1
 SAY_S = 10.0
 UP_S = 60.0
-QUIET_S = 420.0
+#: After the faults it waits as long as jobs end: how fast they do is the machine's and the store's. So long without an end is the end.
+STILL_S = 240.0
+QUIET_S = 3600.0
 #: A job that is to be paused stands still for so long.
 PAUSED_S = 4.0
 #: Of the time of the faults, in which all jobs are asked for.
@@ -57,6 +59,7 @@ class Chaos:
         self._deaths: defaultdict[str, list[float]] = defaultdict(list)
         self._paused_at: dict[str, float] = {}
         self._looked_at = self._said_at = float("-inf")
+        self._open, self._moved_at = -1, 0.0
 
     def run(self) -> dict[str, Any]:
         """Strike while jobs are asked for, heal, wait until all is quiet, judge."""
@@ -72,7 +75,7 @@ class Chaos:
             self._strike(blow)
         self._fleet.heal()
         healed = time.monotonic()
-        quiet = self._until(self._quiet, QUIET_S, "all jobs have ended and all is told")
+        quiet = self._until(lambda: self._quiet() or self._still(), QUIET_S, "all jobs have ended and all is told") and self._quiet()
         now = time.monotonic()
         self._until(lambda: not self._alone.missing, 60, "the engines alone have everything")
         self._alone.stop()
@@ -148,6 +151,13 @@ class Chaos:
 
     def _quiet(self) -> bool:
         return not self._users.waiting and all(wish.id in self._jobs and self._ended(self._jobs[wish.id]) for wish in self._wishes)
+
+    def _still(self) -> bool:
+        """True when no job has ended, and nothing was told, for long."""
+        open_ = sum(not self._ended(job) for job in self._jobs.values())
+        if open_ != self._open:
+            self._open, self._moved_at = open_, time.monotonic()
+        return time.monotonic() - self._moved_at >= STILL_S
 
     def _say(self) -> None:
         if time.monotonic() - self._said_at < SAY_S:

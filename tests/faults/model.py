@@ -9,15 +9,14 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from tests.faults.mortal import ENGINE, Crash, Mortal, Points, Reached, Trouble
+from tests.faults.mortal import Crash, Mortal, Trouble
+from tests.faults.process import Move, Process
+from tests.faults.seen import SeenEngine, SeenStore, Told
 from tests.faults.stage import on_stage
-from tests.faults.witness import SeenEngine, SeenStore, Told, Witness
-from tests.machine import services_of
+from tests.faults.witness import Witness
 from worker import pipeline
 from worker.admission.doors import Accepted
 from worker.coordination.fake import FakeCoordinator
@@ -26,8 +25,6 @@ from worker.jobs.model import Request, job_id
 from worker.jobs.states import Action, State
 from worker.metrics import Metrics
 from worker.ports import ItemStatus, Step
-from worker.supervision.owner import Owner
-from worker.wiring import TaskNudger
 
 SLOTS = {"a": 2, "b": 1}
 #: Between two turns in which nothing goes wrong: a lease is renewed in time.
@@ -35,91 +32,6 @@ TURN_S = 13.0
 BEAT_TURNS = 5
 #: A reading of the clock takes so long, so that a loop that waits for a time ends.
 READING_S = 0.001
-NUDGES_MAX = 12
-
-
-class Move(StrEnum):
-    """What a process, or the world around it, may do at any time."""
-
-    TURN_A = "turn a"
-    TURN_B = "turn b"
-    INTAKE = "intake"
-    ADMIT = "admit"
-    FINISH = "finish"
-    NOTIFY = "notify"
-    SWEEP = "sweep"
-    BEAT = "beat"
-    NUDGED = "nudged"
-    ROUND = "round"
-    COMPLETE = "complete"
-    CANCEL = "cancel"
-    RETRY = "retry"
-
-
-class Process(Mortal):
-    """A worker with a supervisor: what it holds in memory dies with it."""
-
-    def __init__(self, world: World, name: str) -> None:
-        super().__init__(world)
-        self._world = world
-        self.coordinator = Coordinator(clock=world.read, memory=world.redis.memory)
-        coordinator: Any = Reached(self, "redis", self.coordinator)
-        engines = [Reached(self, ENGINE, engine) for engine in world.engines.values()]
-        self.services = services_of(
-            world.directory,
-            Reached(self, "store", world.store),
-            engines,
-            settings={"allow_networks": "127.0.0.0/8"},
-            coordinator=coordinator,
-            nudger=TaskNudger(
-                coordinator, lambda task: self.reach("broker", world.broker.append, Step(task.partition(".")[2])), world.metrics
-            ),
-            notifier=Reached(self, "stream", world.outside),
-            clock=SimpleNamespace(time=world.wall),
-            metrics=world.metrics,
-            failpoints=Points(self),
-            owner=name,
-        )
-        self.owners = {engine.name: Owner(self.services, engine) for engine in engines}
-        for owner in self.owners.values():
-            owner._held._monotonic = world.read
-
-    def _send(self, task: str) -> None:
-        self.reach("broker", self._world.broker.append, Step(task.removeprefix("haul.")))
-
-    def do(self, move: Move) -> None:
-        """One step, as a task or a loop would do it."""
-        if move in (Move.TURN_A, Move.TURN_B):
-            self.owners[move[-1]]._turn()
-        elif move is Move.SWEEP:
-            pipeline.sweep(self.services)
-        elif move is Move.BEAT:
-            pipeline.sweep(self.services, rebuilding=True)
-        elif move is Move.NUDGED:
-            self._world.nudged(self)
-        elif move is Move.ROUND:
-            self._round()
-        else:
-            pipeline.run(self.services, Step(move))
-
-    def _round(self) -> None:
-        for owner in self.owners.values():
-            owner._turn()
-        pipeline.sweep(self.services)
-        for _ in range(NUDGES_MAX):
-            self._world.nudged(self)
-
-    def stop(self) -> None:
-        """End as on SIGTERM."""
-        for owner in self.owners.values():
-            owner._last_words()
-
-
-class Coordinator(FakeCoordinator):
-    """Nobody rests here."""
-
-    def rest(self, loop: str, timeout_s: float) -> bool:
-        return super().rest(loop, 0.0)
 
 
 class World:
@@ -133,11 +45,12 @@ class World:
         self.now, self._ahead_s, self._count = 1_000_000.0, 0.0, 0
         self._later: list[tuple[float, Callable[[], object]]] = []
         self._landing, self._actors = False, list[Process]()
+        self.away = False
         self.accepted: set[str] = set()
         self.wishes: dict[str, Action | None] = {}
         self._messaged: set[str] = set()
         self._closing.enter_context(on_stage(self))
-        self.witness = Witness(SLOTS, lambda: self.now)
+        self.witness = Witness(SLOTS, lambda: self.now, lambda job: self.engines[job.transfer.engine].holds(job) if job.transfer else False)
         self.outside = Told(self.witness)
         self.store = SeenStore(self.directory / "haul.db", self.read, self.witness)
         self._closing.callback(self.store.close)
@@ -308,6 +221,7 @@ class World:
 
     def cut_off(self, away: bool) -> None:
         """Redis answers nobody, or all again."""
+        self.away = away
         for process in self.processes:
             process.coordinator.down = away
 
@@ -328,7 +242,9 @@ class World:
                 self.complete()
                 self.end_seeding()
             for number in range(len(self.processes)):
-                self.act(number, Move.BEAT if turn % BEAT_TURNS == number else Move.ROUND)
+                self.act(number, Move.ROUND)
+            if turn % BEAT_TURNS == 0:
+                self.act(0, Move.BEAT)
 
     def run_out(self, turns: int) -> None:
         """Nothing goes wrong until every job has ended; what is paused is resumed."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -20,9 +19,10 @@ READS = frozenset(
         *("poll", "files", "intake_size", "waiting_heads", "waiting_size", "snapshots", "looked"),
     }
 )
-ENGINE = "engine"
-FILES = "files"
-POINT = "point"
+ENGINE, STORE, REDIS, STREAM, BROKER, FILES = "engine", "store", "redis", "stream", "broker", "files"
+#: What may give no answer; the rest are places to die at.
+ANSWERING = frozenset({ENGINE, STORE, REDIS, STREAM, BROKER, FILES})
+DELETION = "deletion"
 
 
 class Crash(BaseException):
@@ -46,8 +46,8 @@ class Trouble:
     """What goes wrong, once, in one process.
 
     Attributes:
-        at: the number of the effect, from 1, counted over all its steps from the trouble before it, of those that it can befall.
-        where: the service at which, if it is to be a certain one.
+        at: the number of the effect, from 1, over all steps, of those that it can befall.
+        where: the service or the failpoint at which, if it is to be a certain one.
         seconds: how late the call is carried out, or how long each part of the stall takes.
         meanwhile: what others do during a stall, in order.
     """
@@ -66,7 +66,7 @@ class Trouble:
             return False
         if self.kind in (Kind.LATE, Kind.HALF):
             return service == ENGINE and (self.kind is Kind.LATE or len(args[0]) > 1)
-        return service != POINT or self.kind not in (Kind.LOST, Kind.UNHEARD)
+        return service in ANSWERING or self.kind not in (Kind.LOST, Kind.UNHEARD)
 
 
 class Around(Protocol):
@@ -90,14 +90,13 @@ class Mortal:
 
     def __init__(self, around: Around) -> None:
         self._around = around
-        self.troubles = deque[Trouble]()
-        self._passed = 0
+        self.troubles: list[Trouble] = []
         self.dead = False
         self.stalled = False
 
     def expect(self, troubles: Iterable[Trouble]) -> None:
-        """From now on these are about to go wrong, one after the other, and no others."""
-        self.troubles, self._passed = deque(troubles), 0
+        """From now on these are about to go wrong, and no others."""
+        self.troubles = list(troubles)
 
     def begin(self) -> None:
         """A step begins."""
@@ -107,11 +106,12 @@ class Mortal:
         """Make a call, unless it is the one at which something goes wrong."""
         if self.dead:
             raise Crash
-        if self.troubles and self.troubles[0].befalls(service, call, args):
-            self._passed += 1
-            if self._passed >= self.troubles[0].at:
-                self._passed = 0
-                return self._struck(self.troubles.popleft(), service, call, args, options)
+        near = [place for place, trouble in enumerate(self.troubles) if trouble.befalls(service, call, args)]
+        struck = next((place for place in near if self.troubles[place].at <= 1), None)
+        if struck is not None:
+            return self._struck(self.troubles.pop(struck), service, call, args, options)
+        for place in near:
+            self.troubles[place] = replace(self.troubles[place], at=self.troubles[place].at - 1)
         return call(*args, **options)
 
     def _struck(self, trouble: Trouble, service: str, call: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -164,4 +164,4 @@ class Points:
 
     def hit(self, name: str, *about: str) -> None:
         """Pass the point."""
-        self._process.reach(POINT, lambda: None)
+        self._process.reach(name, lambda: None)

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 from unittest.mock import patch
 
-from tests.faults.mortal import FILES, POINT
+from tests.faults.mortal import DELETION, FILES
 from worker.delivery import finish, place
 from worker.jobs.directories import delete_work_directory
 
@@ -36,7 +36,7 @@ class Scene(Protocol):
         """Do something to the files."""
 
     def fault_of_ours(self, text: str, **values: Any) -> None:
-        """Log an error."""
+        """Log an exception that nobody expected."""
 
 
 class Serial:
@@ -59,11 +59,16 @@ class Serial:
 @contextmanager
 def on_stage(scene: Scene) -> Iterator[None]:
     """Inside, nothing of the product depends on the machine but its files and its database."""
-    log = SimpleNamespace(**dict.fromkeys(("debug", "info", "warning"), _ignore), error=scene.fault_of_ours, exception=scene.fault_of_ours)
+
+    def error(text: str, **values: Any) -> None:
+        if "exc_info" in values:
+            scene.fault_of_ours(text, **values)
+
+    log = SimpleNamespace(**dict.fromkeys(("debug", "info", "warning"), _ignore), error=error, exception=scene.fault_of_ours)
     instead: dict[int, Any] = {
         id(time): SimpleNamespace(monotonic=scene.read, time=scene.wall, sleep=scene.pass_time),
         id(secrets): SimpleNamespace(token_hex=scene.draw),
-        id(delete_work_directory): partial(scene.effect, POINT, delete_work_directory),
+        id(delete_work_directory): partial(scene.effect, DELETION, delete_work_directory),
     }
     with ExitStack() as patches:
         for module in [module for name, module in sorted(sys.modules.items()) if name.startswith("worker.")]:

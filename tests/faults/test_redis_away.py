@@ -229,7 +229,7 @@ def other(stack: Stack, tmp_path: Path) -> Iterator[Server]:
     directory = tmp_path / "other"
     directory.mkdir()
     secret = stack.redis.url.partition("://:")[2].partition("@")[0]
-    program = Path(f"/proc/{stack.redis.process.pid}/exe").resolve()
+    program = Path(stack.redis._command[0])
     server = start_valkey(program, directory, secret=secret)
     for url in (server.url, stack.redis.url):
         with Redis.from_url(url) as each:

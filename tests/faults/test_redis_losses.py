@@ -64,14 +64,14 @@ def test_messages_move_jobs_again_at_once_after_redis_lost_everything(stack: Sta
     stack.until_bytes("/file/slow-0", RATE)
     with Client(stack.redis.url) as client:
         for turn in range(3):
-            load, bots = files(20, f"load{turn}"), files(5, f"bot{turn}")
+            usual, load, bots = latency(stack), files(20, f"load{turn}"), files(5, f"bot{turn}")
             stack.services.coordinator.claim("intake", "the test", 60)  # nobody reads them
             tickets = client.enqueue_many([{**spec, "uri": stack.origin.url(spec["uri"])} for spec in bots])
             queued |= dict(zip(stack.ask_all(load), load, strict=True))
             redis.flushall()
             first, second = latency(stack, 30), latency(stack, 30)
-            print(f"flush {turn}: done after {first:.2f} s, the next one after {second:.2f} s")
-            assert first < HEALED_S
+            print(f"flush {turn}: done after {first:.2f} s, the next one after {second:.2f} s; before it, {usual:.2f} s")
+            assert first < HEALED_S + usual
             assert second < SOON_S, "by messages, not by the sweep"
             assert is_owned(stack), "the lease is in the store"
             accepted |= dict(zip([ticket.id for ticket in tickets], bots, strict=True))
@@ -96,10 +96,10 @@ def test_any_family_of_keys_can_be_deleted_while_all_runs(stack: Stack, redis: R
     roles(stack)
     families = [*FAMILIES, "the group"]
     random.Random(7).shuffle(families)
-    asked, accepted, took = {}, {}, {}
+    asked, accepted, took, usual = {}, {}, {}, latency(stack)
     with Client(stack.redis.url) as client:
         for turn, family in enumerate(families):
-            load, bots = files(4, f"load{turn}"), files(2, f"bot{turn}")
+            load, bots = files(2, f"load{turn}"), files(1, f"bot{turn}")
             asked |= dict(zip(stack.ask_all(load), load, strict=True))
             tickets = client.enqueue_many([{**spec, "uri": stack.origin.url(spec["uri"])} for spec in bots])
             accepted |= dict(zip([ticket.id for ticket in tickets], bots, strict=True))
@@ -107,7 +107,7 @@ def test_any_family_of_keys_can_be_deleted_while_all_runs(stack: Stack, redis: R
             delete(redis, family)
             took[family] = latency(stack, 30)
     print("done after: " + ", ".join(f"{family} {seconds:.1f} s" for family, seconds in took.items()))
-    slow = {family: seconds for family, seconds in took.items() if seconds > HEALED_S}
+    slow = {family: seconds for family, seconds in took.items() if seconds > HEALED_S + usual}
     assert not slow
     check_once(stack, asked)
     check_once(stack, accepted)

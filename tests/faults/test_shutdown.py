@@ -36,6 +36,8 @@ SIZE = 200_000
 RATE = 300_000
 #: What a busy machine may add to a time that is promised.
 BUSY_S = 6.0
+#: Of two workers each takes some of so many jobs.
+ASKED_MAX = 50
 #: A process that is told to stop at once is gone in this time.
 AT_ONCE_S = 2.0
 #: From the end of an owner that let go until another looks after the engine; the lease itself would last for 30 s.
@@ -87,10 +89,13 @@ def answers(port: int) -> bool:
 
 
 def in_the_middle_of_a_finish(stack: Stack) -> str:
-    """A job whose place is written down and that is not moved there yet."""
-    id = stack.ask(f"file/long.bin?size={SIZE}", "long")
-    eventually(lambda: (job := stack.job(id)).state is State.FINISHING and job.result, "its finish has begun", 60, stack.tail)
-    return id
+    """A job whose place is written down and that is not moved there yet: the first that comes to the worker with a failpoint."""
+    for n in range(ASKED_MAX):
+        id = stack.ask(f"file/long-{n}.bin?size={SIZE}", "long")
+        eventually(lambda: stack.job(id).result, "its place is written down", 60, stack.tail)  # noqa: B023
+        if stack.job(id).state is State.FINISHING:
+            return id
+    raise AssertionError(f"the worker finished none of {ASKED_MAX}: {stack.tail()}")
 
 
 def ended(process: Program, timeout_s: float) -> int:
@@ -173,8 +178,8 @@ def test_a_finish_that_outlasts_the_drain_is_resumed_by_another_worker(stack: St
 
     job = stack.until(id, "done", timeout_s=RECOVERY_S)
     assert job.result == place
-    stack.check_delivered(id, digest(SIZE), "long.bin")
-    assert stack.origin.bytes_served["/file/long.bin"] == SIZE
+    stack.check_delivered(id, digest(SIZE), "long-0.bin")
+    assert stack.origin.bytes_served["/file/long-0.bin"] == SIZE
     assert stack.told(id) == ["job.queued", "job.started", "job.completed"]
 
 
@@ -236,15 +241,15 @@ def test_the_last_progress_is_stored_when_a_supervisor_stops(stack: Stack) -> No
 @fault(
     "SIGTERM, then a second one, to the API while callers ask for jobs and others watch",
     provoked="callers that never stop asking, an open event stream, and requests that wait for a store that is locked",
-    holds="the first signal ends it with code 0 in seconds, the second one within 2 s; each job that was answered is recorded and done",
+    holds="the first signal ends it with code 0 within 30 s, the second one within 2 s; each job that was answered is recorded and done",
 )
 @pytest.mark.parametrize("signals", [1, 2])
 def test_an_api_that_is_told_to_stop_has_recorded_all_it_answered(stack: Stack, signals: int) -> None:
-    stack.run("worker.cli", "supervise")
-    stack.run(*BESIDE["supervise"])
     with ExitStack() as held:
         store = held.enter_context(StoreApart(stack))
         api = Api(stack, **store.environment)
+        stack.run("worker.cli", "supervise")
+        stack.run(*BESIDE["supervise"])
         assert held.enter_context(requests.get(f"{api.url}/v1/events", stream=True, timeout=30)).ok
         pool = held.enter_context(ThreadPoolExecutor(5))
         callers = [pool.submit(ask_on, api, stack, n) for n in range(5)]
@@ -261,7 +266,7 @@ def test_an_api_that_is_told_to_stop_has_recorded_all_it_answered(stack: Stack, 
         answered = [id for caller in callers for id in caller.result()]
     print(f"gone {took:.2f} s after signal {signals}; {len(answered)} jobs were answered")
     assert code == signals - 1
-    assert took < (AT_ONCE_S if signals == 2 else 2 * BUSY_S)
+    assert took < (AT_ONCE_S if signals == 2 else DRAIN_S)
     jobs = stack.until_all(answered, timeout_s=60)
     assert [sha256(job.result.path) for job in jobs if job.result] == [digest(1000)] * len(jobs)
 

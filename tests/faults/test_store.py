@@ -96,7 +96,7 @@ def through_outage(
         stack.act(paused, "resume")
         stack.check_delivered(after, digest(SIZE, 3))
         print(f"a new job is done {time.monotonic() - healed:.1f} s after the end")
-        stack.until(cancelled, "cancelled")
+        stack.until(cancelled, "cancelled", timeout_s=60)
         stack.until_all([accepted.id, running, paused], timeout_s=60)
         stack.check_delivered(accepted.id, digest(SIZE, 2))
         stack.check_delivered(running, digest(size))
