@@ -12,7 +12,7 @@ from worker.jobs.errors import Transient
 
 #: Verbs that ask nobody.
 INWARD = frozenset({"now", "handle", "close", "rest"})
-#: Verbs that change nothing: to die there, or to stand still, is to do so at the next change.
+#: Verbs that change nothing: to die there is to die at the next change.
 READS = frozenset(
     {
         *("get", "at_engine", "needing_owner", "in_state", "undescribed", "unsent", "unposted", "counts", "engine_counts", "torrents"),
@@ -62,7 +62,7 @@ class Trouble:
         """Whether a call can go wrong in this way."""
         if self.where not in (None, service):
             return False
-        if self.kind is not Kind.LOST and getattr(call, "__name__", "") in READS:
+        if self.kind not in (Kind.LOST, Kind.STALL) and getattr(call, "__name__", "") in READS:
             return False
         if self.kind in (Kind.LATE, Kind.HALF):
             return service == ENGINE and (self.kind is Kind.LATE or len(args[0]) > 1)

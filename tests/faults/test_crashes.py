@@ -386,7 +386,7 @@ def crash_while_removing_an_orphan(directory: Path) -> None:
     with Stack(directory) as stack:
         slow = stack.origin.url(f"file/x?size=20000000&rate={RATE}")
         orphan = stack.rpc("addUri", [slow], {"dir": str(stack.work_directory("f" * 24) / "aria2"), "gid": "0123456789abcdef"})
-        first = doomed(stack, "orphan.deleted")
+        first = doomed(stack, "orphan.found")
         dies(stack, first)
         assert stack.rpc("tellStatus", orphan, ["status"])["status"] == "active"
         taken_over(stack)
@@ -398,7 +398,7 @@ TRIED_AGAIN = ("tick.recorded", "spent.removed")
 
 @fault(
     "A worker dies while it puts right what went wrong: a failed attempt, a stopped download, a full engine, an orphan",
-    provoked=f"kill -9 at {', '.join((*TRIED_AGAIN, 'start.submitted', 'admit.aside', 'orphan.deleted'))}",
+    provoked=f"kill -9 at {', '.join((*TRIED_AGAIN, 'start.submitted', 'admit.aside', 'orphan.found'))}",
     holds="the next worker puts it right: the second attempt is made, once; the download goes on where it was; the orphan is removed",
 )
 def test_what_was_to_be_put_right_is_put_right_though_the_worker_dies(tmp_path: Path, aria2: Server, qbittorrent: Server) -> None:

@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import worker
 from tests.faults.catalogue import fault
 from tests.faults.model import SLOTS, World
-from tests.faults.mortal import DELETION, ENGINE, FILES, STORE, STREAM, Kind, Trouble
+from tests.faults.mortal import DELETION, ENGINE, FILES, REDIS, STORE, STREAM, Kind, Trouble
 from tests.faults.process import Move
 from tests.faults.verdict import all_over, as_wished
 from worker.engines.fake import content_of
@@ -60,7 +60,7 @@ deaths = st.sampled_from([Kind.CRASH_BEFORE, Kind.CRASH_AFTER, Kind.STALL])
 any_kind = deaths | st.sampled_from([Kind.LOST, Kind.UNHEARD])
 troubles = st.one_of(
     st.builds(Trouble, any_kind, st.integers(1, 12) | st.integers(1, 60), delays, meanwhile),
-    st.builds(Trouble, any_kind, few, delays, meanwhile, st.sampled_from([ENGINE, STORE, STREAM, FILES])),
+    st.builds(Trouble, any_kind, few, delays, meanwhile, st.sampled_from([ENGINE, STORE, REDIS, STREAM, FILES])),
     st.builds(Trouble, deaths, st.integers(1, 2), delays, meanwhile, st.sampled_from([DELETION, DELETION, *POINTS])),
     st.builds(Trouble, st.sampled_from([Kind.LATE, Kind.HALF]), st.integers(1, 2), delays),
 )
@@ -150,56 +150,53 @@ class Anything(RuleBasedStateMachine):
             self.world.pass_time(seconds)
             self.world.happen(number, Move.ROUND)
 
-    @rule(times=st.sampled_from([0, 2]))
-    def nudge(self, times: int) -> None:
-        if self.world.broker:
-            self.world.broker.extend([self.world.broker.popleft()] * times)
-
-    @rule(number=numbers)
-    def stop_in_order(self, number: int) -> None:
-        self.world.replace(number)
+    @rule(turns=st.integers(1, 2))
+    def nothing_goes_wrong(self, turns: int) -> None:
+        self.world.calm(turns, completing=False)
 
     # ---- engines ----
 
-    @rule(engine=engines, which=chosen, size=st.sampled_from([300, 1_000]))
-    def fetch(self, engine: str, which: int, size: int) -> None:
-        if handle := self._item(engine, which, ItemStatus.RUNNING):
-            self.world.engines[engine].advance(size, handle)
+    @rule(engine=engines, which=chosen, how=st.sampled_from(["part", "whole", "whole", "pause", "remove", *FAULTS]))
+    def item(self, engine: str, which: int, how: str | Fault) -> None:
+        """A download goes on, or ends, or somebody lays hands on it."""
+        at = self.world.engines[engine]
+        handle = _chosen([handle for handle, item in at.shows().items() if item.status in UNFINISHED or how == "remove"], which)
+        if handle is None:
+            return
+        if isinstance(how, Fault):
+            at.fail(handle, how)
+        elif how == "part":
+            at.advance(300, handle)
+        elif how == "whole":
+            at.complete(handle)
+        else:
+            at.meddle(handle, how)
 
-    @rule(engine=engines, which=chosen, why=st.sampled_from([None, *FAULTS]))
-    def end(self, engine: str, which: int, why: Fault | None) -> None:
-        if handle := self._item(engine, which, *UNFINISHED):
-            at = self.world.engines[engine]
-            at.fail(handle, why) if why else at.complete(handle)
-
-    @rule(engine=engines, which=chosen, how=st.sampled_from(["pause", "remove", "add", "orphan"]))
-    def meddle(self, engine: str, which: int, how: str) -> None:
-        if how in ("add", "orphan"):
-            self.world.engines[engine].add_strange(which, ours=how == "orphan")
-        elif handle := self._item(engine, which, *ItemStatus):
-            self.world.engines[engine].meddle(handle, how)
-
-    @rule(engine=engines, how=st.sampled_from(["restart", "forget", "hang", "answer", "seeded"]))
-    def engine_does(self, engine: str, how: str) -> None:
+    @rule(engine=engines, which=chosen, how=st.sampled_from(["restart", "forget", "hang", "answer", "add", "orphan", "seeded"]))
+    def engine_does(self, engine: str, which: int, how: str) -> None:
+        at = self.world.engines[engine]
         if how in ("restart", "forget"):
-            self.world.engines[engine].restart(keep=how == "restart")
+            at.restart(keep=how == "restart")
         elif how in ("hang", "answer"):
-            self.world.engines[engine].hang(how == "hang")
+            at.hang(how == "hang")
+        elif how in ("add", "orphan"):
+            at.add_strange(which, ours=how == "orphan")
         else:
             self.world.end_seeding()
 
-    def _item(self, engine: str, which: int, *statuses: ItemStatus) -> str | None:
-        items = self.world.engines[engine].shows()
-        return _chosen([handle for handle, item in items.items() if item.status in statuses], which)
-
     # ---- what lies between ----
 
-    @rule(how=st.sampled_from(["lose everything", "away", "back"]))
-    def redis(self, how: str) -> None:
-        if how == "lose everything":
+    @rule(number=numbers, how=st.sampled_from(["nudge lost", "nudge doubled", "empty", "away", "back", "stop in order"]))
+    def between(self, number: int, how: str) -> None:
+        if how.startswith("nudge"):
+            if self.world.broker:
+                self.world.broker.extend([self.world.broker.popleft()] * (2 if how == "nudge doubled" else 0))
+        elif how == "empty":
             self.world.flush()
-        else:
+        elif how in ("away", "back"):
             self.world.cut_off(how == "away")
+        else:
+            self.world.replace(number)
 
     @rule(seconds=st.sampled_from([1.0, 11.0, 31.0, 61.0]), jump=st.sampled_from([0, 0, -HOUR_S, HOUR_S]))
     def time(self, seconds: float, jump: float) -> None:

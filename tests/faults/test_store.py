@@ -190,18 +190,24 @@ def under_load(stack: Stack, disturb: Callable[[int], object], timeout_s: float 
 )
 def test_connections_to_mongodb_that_break_all_the_time_lose_nothing(proxied: tuple[Stack, TcpProxy, dict[str, str]]) -> None:
     stack, proxy, environment = proxied
-    over = threading.Event()
+    up, over = threading.Event(), threading.Event()
 
     def cut() -> None:
+        up.wait()  # a process that cannot open its store when it starts ends, and says so
         while not over.wait(0.5):
             proxy.cut()
+
+    def disturb(_: int) -> None:
+        up.set()
+        proxy.cut()
 
     cutter = threading.Thread(target=cut)
     cutter.start()
     try:
-        under_load(stack, lambda _: proxy.cut(), **environment)
+        under_load(stack, disturb, **environment)
     finally:
         over.set()
+        up.set()
         cutter.join()
 
 

@@ -167,3 +167,22 @@ def test_an_order_that_arrives_after_its_job_was_cancelled_leaves_nothing_behind
     machine.seen_anew()
     assert machine.engine.poll().items == {}
     assert not (machine.downloads / ".haul" / id).exists()
+
+
+def test_wrong_bytes_that_a_crash_left_are_deleted_by_the_next_look_and_those_a_retry_goes_on_from_are_kept(machine: Machine) -> None:
+    wrong = machine.ask(sha256="0" * 64)
+    machine.engine.complete(machine.handle(wrong))
+    machine.tick()
+    finish(machine.services, 100)
+    assert machine.job(wrong).cause is Cause.CHECKSUM
+    part = machine.ask("magnet:?xt=urn:btih:" + "b2" * 20)
+    machine.engine.advance(300, machine.handle(part))
+    machine.engine.fail(machine.handle(part), Fault(Cause.NOT_FOUND, False, "there is no such file"))
+    machine.tick()
+    assert machine.job(part).state is State.FAILED
+
+    left = machine.downloads / ".haul" / wrong / "fake"
+    left.mkdir(parents=True)
+    machine.seen_anew()
+    assert not left.parent.exists()
+    assert list((machine.downloads / ".haul" / part / "fake").iterdir())

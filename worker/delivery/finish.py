@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from worker import logs, tries
 from worker.delivery import place, verify
 from worker.delivery.names import safe_name, safe_paths
-from worker.jobs.directories import delete_work
+from worker.jobs.directories import delete_work, is_spent
 from worker.jobs.errors import Failed, Transient
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Result
@@ -281,11 +281,11 @@ def _faulty(services: Services, job: Job, error: Exception) -> Change:
 
 
 def _tidy(services: Services, old: Job, job: Job) -> None:
-    """Delete the work directory of what is done and does not seed, and of bytes that are wrong, which no retry can go on from."""
+    """Delete what the engines have of a job that has ended, unless it seeds, or a retry can go on from it."""
     services.metrics.ended.labels(job.state, job.cause or "").inc()
     if old.transfer is None:
         return
     if job.state is State.DONE and job.result is not None:
         services.metrics.bytes.labels(old.transfer.engine).inc(job.result.size)
-    if (job.state is State.DONE and not job.seeding) or job.cause is Cause.CHECKSUM:
+    if is_spent(job):
         delete_work(old.transfer, {name: engine.directory for name, engine in services.engines.items()})

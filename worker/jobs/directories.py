@@ -8,7 +8,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from worker.jobs.model import Transfer
+from worker.jobs.model import Job, Transfer
+from worker.jobs.states import Cause, State
 
 WORK = ".haul"
 
@@ -33,6 +34,11 @@ def delete_work(transfer: Transfer, volumes: Mapping[str, str]) -> None:
     """
     for directory in {transfer.directory, *(work_directory(volume, transfer.id, engine) for engine, volume in volumes.items())}:
         delete_work_directory(directory)
+
+
+def is_spent(job: Job) -> bool:
+    """True when nothing goes on from what engines fetched for it: it is in place, given up by its user, or not what was asked for."""
+    return job.state is State.CANCELLED or job.cause is Cause.CHECKSUM or (job.state is State.DONE and not job.seeding)
 
 
 def has_hole(path: str) -> bool:

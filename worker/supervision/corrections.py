@@ -21,6 +21,7 @@ class Action(StrEnum):
     STOP = "stop"  # recorded as paused, and it ran
     FORGET = "forget"  # its job has ended, or goes on under another name
     ORPHAN = "orphan"  # there is no job
+    DELETE = "delete"  # a work directory that nobody needs any more
 
 
 class Corrections:

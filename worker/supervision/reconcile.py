@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from worker import logs
-from worker.jobs.directories import delete_work_directory, work_directory
 from worker.jobs.model import Job
-from worker.jobs.states import State
 from worker.ports import Engine, Lease, Poll, Services
 from worker.supervision.corrections import Action, Corrections
+from worker.supervision.remains import Remains
 
 log = logs.get(__name__)
 
@@ -28,6 +27,7 @@ class Reconciler:
         self._services = services
         self._engine = engine
         self._corrections = corrections
+        self._remains = Remains(services, engine, corrections)
         self._suspects: set[str] | None = None
         self._due = True
         self._reported: frozenset[str] = frozenset()
@@ -55,28 +55,17 @@ class Reconciler:
             self._suspects, self._due = orphans, False
             return
         confirmed, self._suspects = sorted(self._suspects & orphans), None
-        if confirmed:
-            self._remove(lease, confirmed, ours, jobs)
+        gone = self._remove(lease, confirmed, ours, jobs) if confirmed else []
+        self._remains.clear({item.transfer for handle, item in poll.items.items() if handle not in gone})
 
-    def _remove(self, lease: Lease, handles: Sequence[str], transfers: Mapping[str, str], jobs: Mapping[str, Job]) -> None:
-        useless = [transfers[handle] for handle in handles if transfers[handle] in jobs and not self._keeps(jobs[transfers[handle]])]
-        self._delete(useless)
-        self._services.failpoints.hit("orphan.deleted")
+    def _remove(self, lease: Lease, handles: Sequence[str], transfers: Mapping[str, str], jobs: Mapping[str, Job]) -> list[str]:
+        self._services.failpoints.hit("orphan.found")
         gone = self._engine.remove(handles)
-        self._delete(useless)  # it may have written again until it was told
         known = sum(transfers[handle] in jobs for handle in gone)
         self._corrections.made(Action.FORGET, known)
         self._corrections.made(Action.ORPHAN, len(gone) - known)
         log.info("items that no record asks for are removed", engine=self._engine.name, items=len(gone), token=lease.token)
-
-    def _keeps(self, job: Job) -> bool:
-        """Whether what this engine has of a job is still needed: to go on from, or to be seeded."""
-        seeds = job.seeding and job.transfer is not None and job.transfer.engine == self._engine.name
-        return seeds or job.state not in (State.DONE, State.CANCELLED)
-
-    def _delete(self, transfers: Iterable[str]) -> None:
-        for transfer in transfers:
-            delete_work_directory(work_directory(self._engine.directory, transfer, self._engine.name))
+        return gone
 
     def _claimed(self, handle: str, job: Job | None) -> bool:
         if job is None or (job.terminal and not job.seeding) or job.transfer is None or job.transfer.engine != self._engine.name:

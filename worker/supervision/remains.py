@@ -1,0 +1,45 @@
+"""Work directories that outlived their use: whoever was to delete them died, or their engine wrote once more behind them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from worker.jobs.directories import WORK, delete_work_directory, is_spent, work_directory
+from worker.ports import Engine, Services
+from worker.supervision.corrections import Action, Corrections
+
+#: Directories at one look; the next look goes on behind them.
+LOOK_MAX = 500
+
+
+class Remains:
+    """Of one engine. The records say what is of no use any more; what no record tells of is left alone."""
+
+    def __init__(self, services: Services, engine: Engine, corrections: Corrections) -> None:
+        self._services = services
+        self._engine = engine
+        self._corrections = corrections
+        self._after = ""
+
+    def clear(self, busy: Collection[str | None]) -> None:
+        """Delete what is of no use.
+
+        Args:
+            busy: transfers that the engine still has, whose files are left to it.
+        """
+        jobs = self._services.store.get(name for name in self._next() if name not in busy)
+        spent = [work_directory(self._engine.directory, job.id, self._engine.name) for job in jobs.values() if is_spent(job)]
+        for directory in spent:
+            delete_work_directory(directory)
+        self._corrections.made(Action.DELETE, len(spent))
+
+    def _next(self) -> list[str]:
+        home = Path(self._engine.directory, WORK)
+        try:
+            names = sorted(name for name in os.listdir(home) if name > self._after and Path(home, name, self._engine.name).is_dir())
+        except FileNotFoundError:
+            return []
+        self._after = names[LOOK_MAX - 1] if len(names) > LOOK_MAX else ""
+        return names[:LOOK_MAX]
