@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import secrets
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -172,8 +173,8 @@ class Doors:
 @pytest.fixture(scope="module")
 def asked(both: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, str], Asked]]:
     """Case and engine -> its job; all are asked for at once, behind a `.torrent` address that never answers."""
-    origin = both.origin
-    made = {(name, engine): case.made(origin, f"{name} {engine}") for name, case in CASES.items() for engine in ENGINES}
+    origin, again = both.origin, secrets.token_hex(2)  # this module's tests may come in two parts, and the origin counts by name
+    made = {(name, engine): case.made(origin, f"{name} {engine} {again}") for name, case in CASES.items() for engine in ENGINES}
     seeded = [made[name, engine] for name, engine in made if not CASES[name].web]
     with Seeder(newest_aria2c_program(), tmp_path_factory.mktemp("seeder"), origin, *seeded), Doors(both) as doors:
         silent = both.ask("hang/silent.torrent", "silent")

@@ -115,7 +115,7 @@ def test_items_without_a_job_and_those_of_jobs_that_ended_are_told_apart(machine
     machine.engine.submit([type(order)("nobody", 1, Source(SourceKind.MAGNET, MAGNET + "0"), lost)])
     machine.seen_anew()
     assert machine.engine.poll().items == {}
-    assert counted(machine) == {"forget": 1, "orphan": 1}
+    assert counted(machine) == {"forget": 1, "orphan": 1, "delete": 1}
 
 
 def test_a_waiting_index_that_was_lost_is_counted_when_a_sweep_makes_it_anew(machine: Machine) -> None:
