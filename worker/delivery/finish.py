@@ -10,7 +10,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -128,7 +128,8 @@ def _claimed(services: Services, name: str, holder: str) -> Iterator[Callable[[]
 
 
 def _finish_all(services: Services, jobs: list[Job], beat: Callable[[], None]) -> int:
-    packed = [_packed(services, job, beat) for job in jobs]
+    silent = verify.silent_engines(services) if jobs else {}
+    packed = [_packed(services, job, silent, beat) for job in jobs]
     failures = [entry for entry in packed if isinstance(entry, Change)]
     parcels = _intended(services, [entry for entry in packed if isinstance(entry, Parcel)])
     services.failpoints.hit("finish.intended")
@@ -161,11 +162,11 @@ def _queue_again(services: Services, jobs: list[Job]) -> None:
 # ---- verify ----------------------------------------------------------------------------------------------------
 
 
-def _packed(services: Services, job: Job, beat: Callable[[], None]) -> Parcel | Change | None:
+def _packed(services: Services, job: Job, silent: Mapping[str, str], beat: Callable[[], None]) -> Parcel | Change | None:
     """The verified job, its failure, or None when it cannot be said now."""
     services.failpoints.hit("finish.begun", job.id)
     try:
-        files = verify.files(services, job)
+        files = verify.files(services, job, silent)
         digest = verify.digest(job, files, beat)
         path = job.result.path if job.result else str(_place_for(services, job, files))  # what was begun goes on there
         return Parcel(job, files, Result(path, sum(file.size for file in files), digest))

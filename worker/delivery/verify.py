@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from worker.delivery import place
@@ -17,22 +17,29 @@ from worker.ports import FoundFile, Services
 ONE_FILE = frozenset({SourceKind.HTTP, SourceKind.FTP})
 
 
-def files(services: Services, job: Job) -> tuple[FoundFile, ...]:
+def silent_engines(services: Services) -> Mapping[str, str]:
+    """What is wrong with engines that do not answer, as their owners say; one question to Redis, for a batch of jobs."""
+    return {name: seen.error.removeprefix(f"engine {name}: ") for name, seen in services.coordinator.snapshots().items() if seen.error}
+
+
+def files(services: Services, job: Job, silent: Mapping[str, str]) -> tuple[FoundFile, ...]:
     """The complete files of a job, in its work directory.
+
+    Args:
+        silent: engines that are not asked, for each job that waited for one would hold up the jobs of others, and each process
+            that tries a password that is wrong brings a ban nearer.
 
     Raises:
         Failed: cause INCOMPLETE when the disk does not hold what the engine said.
-        Transient: the engine does not answer, or its owner says so. Then it is not asked, for each job that waited for it would
-            hold up the jobs of others, and each process that tries a password that is wrong brings a ban nearer.
+        Transient: the engine does not answer, or is one of the silent.
     """
     assert job.transfer is not None, f"job {job.id} has no transfer"
     only = _only_file(job.transfer.directory) if job.source.kind in ONE_FILE else None
     if only is not None and only.size == job.progress.total:
         return (only,)
     engine = services.engines[job.transfer.engine]
-    seen = services.coordinator.snapshots().get(engine.name)
-    if seen is not None and seen.error is not None:
-        raise Transient(f"engine {engine.name}", seen.error.removeprefix(f"engine {engine.name}: "))
+    if engine.name in silent:
+        raise Transient(f"engine {engine.name}", silent[engine.name])
     found = engine.files(engine.handle(job.transfer.id, job.transfer.attempt))
     for file in found:
         if not os.path.isfile(file.path) or os.path.getsize(file.path) != file.size:

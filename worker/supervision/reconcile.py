@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from worker import logs
 from worker.jobs.model import Job
-from worker.ports import Engine, Lease, Poll, Services
+from worker.ports import Lease, Poll, Services
 from worker.supervision.corrections import Action, Corrections
+from worker.supervision.lease import Fenced
 from worker.supervision.remains import Remains
 
 log = logs.get(__name__)
@@ -22,7 +23,7 @@ class Reconciler:
         foreign: items of the last look that are not ours.
     """
 
-    def __init__(self, services: Services, engine: Engine, corrections: Corrections) -> None:
+    def __init__(self, services: Services, engine: Fenced, corrections: Corrections) -> None:
         self.foreign = 0
         self._services = services
         self._engine = engine

@@ -7,8 +7,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from worker.jobs.directories import WORK, delete_work_directory, is_spent, work_directory
-from worker.ports import Engine, Services
+from worker.ports import Services
 from worker.supervision.corrections import Action, Corrections
+from worker.supervision.lease import Fenced
 
 #: Directories at one look; the next look goes on behind them.
 LOOK_MAX = 500
@@ -17,7 +18,7 @@ LOOK_MAX = 500
 class Remains:
     """Of one engine. The records say what is of no use any more; what no record tells of is left alone."""
 
-    def __init__(self, services: Services, engine: Engine, corrections: Corrections) -> None:
+    def __init__(self, services: Services, engine: Fenced, corrections: Corrections) -> None:
         self._services = services
         self._engine = engine
         self._corrections = corrections
@@ -28,9 +29,14 @@ class Remains:
 
         Args:
             busy: transfers that the engine still has, whose files are left to it.
+
+        Raises:
+            LeaseLost: the lease may end before this does; nothing is deleted.
         """
         jobs = self._services.store.get(name for name in self._next() if name not in busy)
         spent = [work_directory(self._engine.directory, job.id, self._engine.name) for job in jobs.values() if is_spent(job)]
+        if spent:
+            self._engine.require()  # under another owner one of them may have been asked for again since it was read
         for directory in spent:
             delete_work_directory(directory)
         self._corrections.made(Action.DELETE, len(spent))
@@ -38,8 +44,8 @@ class Remains:
     def _next(self) -> list[str]:
         home = Path(self._engine.directory, WORK)
         try:
-            names = sorted(name for name in os.listdir(home) if name > self._after and Path(home, name, self._engine.name).is_dir())
+            names = sorted(name for name in os.listdir(home) if name > self._after)
         except FileNotFoundError:
             return []
         self._after = names[LOOK_MAX - 1] if len(names) > LOOK_MAX else ""
-        return names[:LOOK_MAX]
+        return [name for name in names[:LOOK_MAX] if Path(home, name, self._engine.name).is_dir()]
