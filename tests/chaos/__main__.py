@@ -38,6 +38,8 @@ STILL_S = 240.0
 QUIET_S = 3600.0
 #: A job that is to be paused stands still for so long.
 PAUSED_S = 4.0
+#: A fault waits so long for its target to be started again.
+AWAITED_S = 10.0
 #: Of the time of the faults, in which all jobs are asked for.
 ASKING = 0.9
 #: What the receiver of webhooks answers.
@@ -120,9 +122,14 @@ class Chaos:
         time.sleep(TURN_S)
 
     def _strike(self, blow: plan.Blow) -> None:
+        at = time.monotonic()
+        while not plan.strike(self._fleet, blow):
+            if time.monotonic() - at >= AWAITED_S:  # it does not come back; the next one finds another
+                self._struck["nobody there"] += 1
+                return
+            self._turn(0.0)
         if blow.target in SLOTS and blow.kind in ("kill -9", "restart"):
             self._deaths[blow.target].append(time.monotonic())
-        plan.strike(self._fleet, blow)
         self._struck[f"{blow.kind}: {blow.target}"] += 1
 
     def _look(self) -> None:

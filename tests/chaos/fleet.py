@@ -224,11 +224,9 @@ class Fleet:
     def environment(self, name: str) -> dict[str, str]:
         """What a program finds in its environment: every server behind its proxy."""
         environment = {f"HAUL_{key.upper()}": value for key, value in self._settings(direct=False).items()}
-        port = {"api": "HAUL_API_PORT", "prefork": None}.get(name, "HAUL_METRICS_PORT")
-        if name in self._ports and port:
+        port = "HAUL_API_PORT" if name == "api" else "HAUL_METRICS_PORT"
+        if name in self._ports:
             environment[port] = str(self._ports[name])
-        if name == "prefork":
-            environment["REMAP_SIGTERM"] = "SIGQUIT"
         return environment
 
     def engines_alone(self) -> dict[str, Engine]:
@@ -239,21 +237,25 @@ class Fleet:
 
     # ---- life and death ----
 
-    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
-        """Signal a member, and its twin if it is an engine."""
+    def kill(self, name: str, number: int = signal.SIGKILL) -> bool:
+        """Signal a member, and its twin if it is an engine; false when the member is dead."""
+        hit = self.members[name].alive
         for member in self._twins(name):
             if member.alive:
                 os.kill(member.pid, number)
+        return hit
 
-    def freeze(self, name: str, seconds: float) -> None:
-        """Stop a member and let it go on later."""
-        self.kill(name, signal.SIGSTOP)
+    def freeze(self, name: str, seconds: float) -> bool:
+        """Stop a member and let it go on later; false when it is dead."""
         self._frozen[name] = time.monotonic() + seconds
+        return self.kill(name, signal.SIGSTOP)
 
-    def swallow(self, name: str, seconds: float) -> None:
-        """Let everything said to a server vanish for a while."""
+    def swallow(self, name: str, seconds: float) -> bool:
+        """Let everything said to a server vanish for a while; false when nobody had a connection to it."""
+        known = self.proxies[name].connections > 0
         self.proxies[name].black_hole()
         self._holes[name] = time.monotonic() + seconds
+        return known
 
     def running(self, name: str) -> bool:
         """True when it is alive and not frozen."""

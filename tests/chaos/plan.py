@@ -73,23 +73,24 @@ def draw(chance: random.Random, count: int, members: list[str], proxies: list[st
         yield Blow(chance.expovariate(1 / GAP_S), kind, target, chance.uniform(0.5, longest) if longest else 0.0)
 
 
-def strike(fleet: Fleet, blow: Blow) -> None:
-    """Do it."""
-    blows: dict[str, Callable[[], object]] = {
+def strike(fleet: Fleet, blow: Blow) -> bool:
+    """Do it; false when there was nobody to do it to."""
+    blows: dict[str, Callable[[], bool]] = {
         "kill -9": lambda: fleet.kill(blow.target),
         "restart": lambda: fleet.kill(blow.target, signal.SIGTERM),
         "freeze": lambda: fleet.freeze(blow.target, blow.seconds),
-        "cut": lambda: fleet.proxies[blow.target].cut(),
+        "cut": lambda: fleet.proxies[blow.target].cut() > 0,
         "black hole": lambda: fleet.swallow(blow.target, blow.seconds),
         "kill a child": lambda: _kill_child(fleet.members[blow.target].pid),
     }
-    blows[blow.kind]()
+    return blows[blow.kind]()
 
 
-def _kill_child(pid: int) -> None:
-    """One of the processes of a prefork worker."""
+def _kill_child(pid: int) -> bool:
+    """One of the processes of a prefork worker; false when it has none at this moment."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         os.kill(int(children[-1]), signal.SIGKILL)
     except (OSError, IndexError):
-        return  # it has none at this moment
+        return False
+    return True

@@ -28,7 +28,7 @@ def roles(tmp_path: Path) -> Iterator[tuple[Stack, Program, str]]:
     with Stack(tmp_path / "stack", engines=ENGINES) as stack:
         supervisor = stack.run("worker.cli", "supervise", HAUL_METRICS_PORT=str(probes))
         celery = ("celery", "-A", "worker", "worker", "--pool", "prefork", "--concurrency", "2", "--without-gossip", "--without-mingle")
-        stack.run(*celery, HAUL_ALIVE_PATH=str(tmp_path / "alive"), REMAP_SIGTERM="SIGQUIT")
+        stack.run(*celery, HAUL_ALIVE_PATH=str(tmp_path / "alive"))
         eventually(lambda: stack.owner() is not None and (tmp_path / "alive").exists(), "both roles are up", seen=stack.tail)
         yield stack, supervisor, f"http://127.0.0.1:{probes}"
 

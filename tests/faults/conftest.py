@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from tests.e2e.reports import mongodb_of_stacks, pytest_runtest_makereport
 from tests.e2e.stack import Stack, eventually
@@ -26,3 +28,10 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     """A stack of this test alone, with aria2 and no worker yet."""
     with Stack(tmp_path / "stack") as running:
         yield running
+
+
+@pytest.fixture
+def redis(stack: Stack) -> Iterator[Redis]:
+    """The stack's Redis, past every proxy."""
+    with closing(Redis.from_url(stack.redis.url, decode_responses=True)) as opened:
+        yield opened

@@ -6,7 +6,6 @@ import base64
 import json
 import signal
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,12 +24,6 @@ SIZE = 50_000
 NEIGHBOURS = 5
 POISON = job_id("ann", "poison")
 CELERY = ("celery", "-A", "worker", "worker", "--without-gossip", "--without-mingle", "--concurrency", "2", "--pool")
-
-
-@pytest.fixture
-def redis(stack: Stack) -> Iterator[Redis]:
-    with Redis.from_url(stack.redis.url, decode_responses=True) as client:
-        yield client
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing
 
 import pytest
 import requests
@@ -40,13 +39,6 @@ from worker.cli.servers import free_port
 RECOVERED_S = 40.0
 SWEPT_S = 90.0
 RATE = 100_000
-
-
-@pytest.fixture
-def redis(stack: Stack) -> Iterator[Redis]:
-    """The stack's Redis, past every proxy."""
-    with closing(Redis.from_url(stack.redis.url, decode_responses=True)) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 
@@ -47,13 +47,6 @@ BOUND_S = 8.0
 #: The API asks Redis for several things, one time-out is for all of them.
 DOOR_S = 15.0
 RECOVERED_S = 40.0
-
-
-@pytest.fixture
-def redis(stack: Stack) -> Iterator[Redis]:
-    """The stack's Redis."""
-    with closing(Redis.from_url(stack.redis.url, decode_responses=True)) as opened:
-        yield opened
 
 
 @pytest.fixture

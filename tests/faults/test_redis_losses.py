@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
-from contextlib import closing
 
-import pytest
 from redis import Redis
 
 from tests.e2e.stack import Stack, eventually
@@ -30,13 +27,6 @@ FAMILIES = [
     *("haul:engine:*", "haul:engines", "haul:progress:*", "haul:events"),
     *("haul.control", "haul.jobs", "unacked*", "_kombu.binding*"),
 ]
-
-
-@pytest.fixture
-def redis(stack: Stack) -> Iterator[Redis]:
-    """The stack's Redis."""
-    with closing(Redis.from_url(stack.redis.url, decode_responses=True)) as opened:
-        yield opened
 
 
 def pong(stack: Stack) -> bool:
