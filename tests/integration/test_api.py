@@ -619,6 +619,29 @@ def test_a_viewer_of_one_user_sees_only_theirs_and_its_place_moves_with_all(http
         assert viewer.last_id not in (before, start)
 
 
+def test_what_comes_while_a_viewer_reads_is_told_at_once(services: Services) -> None:
+    """The stream grows, and wakes everybody, after a viewer has looked and before it knows that there was nothing."""
+    coordinator, woken = services.coordinator, threading.Event()
+
+    class Slow:
+        def read_events(self, after: str | None, limit: int, wait_s: float) -> Any:
+            found = coordinator.read_events(after, limit, wait_s)
+            if wait_s and found[0]:
+                threading.Timer(0.3, woken.set).start()  # by then the answer has reached the loop
+            elif after and not wait_s and not found[0] and not woken.is_set():
+                coordinator.publish([told(1)])
+                assert woken.wait(DEADLINE_S)
+            return found
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(coordinator, name)
+
+    with served(replace(services, coordinator=Slow())) as (_, http), Viewer(http) as viewer:  # type: ignore[arg-type]
+        began = time.monotonic()
+        assert [event["id"] for event in viewer.events(1)] == ["job:1"]
+        assert time.monotonic() - began < events.KEEP_ALIVE_S / 2
+
+
 def test_a_place_that_is_gone_is_told_and_reading_goes_on(http: httpx.Client, services: Services) -> None:
     services.coordinator.publish([told(1)])
     with Viewer(http, last="1-1") as viewer:

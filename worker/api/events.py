@@ -61,6 +61,7 @@ class Viewers:
         if self._watching >= VIEWERS_MAX:
             raise HTTPException(503, f"there are {VIEWERS_MAX} viewers already", {"Retry-After": "10"})
         self._watching += 1
+        grown = self._grown
         try:
             first = await self._read(last_event_id or None)
         except BaseException:
@@ -68,21 +69,22 @@ class Viewers:
             raise
         if self._tail is None or self._tail.done():
             self._tail = asyncio.create_task(self._follow())
-        return _EventStream(self._frames(first, query.user), self._left)
+        return _EventStream(self._frames(first, grown, query.user), self._left)
 
     def close(self) -> None:
         """End every stream; to be called on the event loop."""
         self._closing = True
         self._wake()
 
-    async def _frames(self, batch: Batch, user: str | None) -> AsyncIterator[bytes]:
+    async def _frames(self, batch: Batch, grown: asyncio.Event, user: str | None) -> AsyncIterator[bytes]:
+        """The batch and all that follow; `grown` was taken before the batch was read."""
         yield f"retry: {RETRY_S * 1000:.0f}\n\n".encode()
         while not self._closing:
-            grown = self._grown  # taken before the next read: what comes meanwhile wakes us
             events, place = batch
             yield frames(events, place, user)
             if not events and not await _set_within(grown, KEEP_ALIVE_S):
                 yield b": keep-alive\n\n"
+            grown = self._grown  # what comes while the read is under way must wake us after it
             try:
                 batch = await self._read(place)
             except Transient:
