@@ -1,0 +1,40 @@
+"""Every seam: what the steps need from engines, store, Redis and the outside.
+
+One contract suite in `tests/contract` holds each implementation, the fakes included, to these promises. All calls are
+synchronous, bounded by a time-out of the implementation's own, and raise `Transient` when a service does not answer.
+"""
+
+from worker.ports.coordinator import Coordinator, EngineSnapshot, IntakeEntry, StreamReset, WaitingJob
+from worker.ports.engine import Engine, Fault, Features, FoundFile, Item, ItemStatus, Order, Poll
+from worker.ports.services import SWEEPER, Clock, Notifier, Nudger, Services, Step
+from worker.ports.store import Applied, Change, Inserted, JobFilter, JobStore, Lease, Page, Run
+
+__all__ = [
+    "SWEEPER",
+    "Applied",
+    "Change",
+    "Clock",
+    "Coordinator",
+    "Engine",
+    "EngineSnapshot",
+    "Fault",
+    "Features",
+    "FoundFile",
+    "Inserted",
+    "IntakeEntry",
+    "Item",
+    "ItemStatus",
+    "JobFilter",
+    "JobStore",
+    "Lease",
+    "Notifier",
+    "Nudger",
+    "Order",
+    "Page",
+    "Poll",
+    "Run",
+    "Services",
+    "Step",
+    "StreamReset",
+    "WaitingJob",
+]

@@ -1,0 +1,174 @@
+"""What the processes share beside the records; all of it but the unread intake can be lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from worker.jobs.model import Job, Progress
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeEntry:
+    """One message of the intake stream. `body` is None when it could not be decoded."""
+
+    id: str
+    body: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingJob:
+    """A place in the waiting index; larger priorities first, then the earlier `since` (wall clock).
+
+    Attributes:
+        due: store clock; it is in the index from the start, and at a head only from then on.
+    """
+
+    id: str
+    user: str
+    priority: int
+    since: float
+    due: float = 0.0
+
+    @staticmethod
+    def of(job: Job, due: float = 0.0) -> WaitingJob:
+        """The place of a queued job; not before `due`, nor before its own time."""
+        return WaitingJob(job.id, job.user, job.priority, job.created_at, max(due, job.not_before))
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSnapshot:
+    """What an engine's owner saw last, shared with every process for `SNAPSHOT_TTL_S`.
+
+    Attributes:
+        foreign: how many of the items are not ours; they are left alone.
+    """
+
+    name: str
+    slots: int
+    kinds: tuple[str, ...]
+    directory: str
+    free_bytes: int | None
+    speed: int
+    items: int
+    ahead: int
+    at: float
+    owner: str
+    error: str | None = None
+    foreign: int = 0
+
+
+class StreamReset(Exception):
+    """The place a reader asked for is gone from the event stream.
+
+    Attributes:
+        since: wall clock; list the jobs changed since then, and read on from `after`.
+        after: the place to go on from.
+    """
+
+    def __init__(self, since: float, after: str) -> None:
+        super().__init__("the place in the event stream is gone")
+        self.since = since
+        self.after = after
+
+
+class Coordinator(Protocol):
+    """Redis, as the steps use it. Everything but the unread intake may vanish at any time without harm."""
+
+    def offer(self, bodies: Sequence[Mapping[str, Any]]) -> None:
+        """Append messages to the intake and wake a sweeper, in one round trip."""
+
+    def take_intake(self, consumer: str, limit: int) -> list[IntakeEntry]:
+        """Unread messages for this consumer, and those another consumer left unacknowledged for `RECLAIM_S`, those first."""
+
+    def ack_intake(self, ids: Sequence[str]) -> None:
+        """Acknowledge and delete; idempotent."""
+
+    def park_intake(self, entries: Sequence[IntakeEntry]) -> None:
+        """Put messages aside that nobody can decode or deal with, bounded, and acknowledge them."""
+
+    def intake_size(self) -> int:
+        """Messages in the intake, read or not."""
+
+    def parked_size(self) -> int:
+        """Messages that were put aside and are still kept."""
+
+    def begin(self, step: str, ids: Sequence[str], *, again: bool = False) -> dict[str, int]:
+        """Note that a process begins to work on these, until `end`, for a day; one round trip.
+
+        Returns:
+            those that were begun before and not ended since, with how often: whoever began them died, or is at it still.
+            They are noted once more only if `again`.
+        """
+
+    def end(self, step: str, ids: Sequence[str]) -> None:
+        """Forget that these were begun, however often; idempotent."""
+
+    def may_nudge(self, step: str) -> bool:
+        """True for the first caller in 5 s, until `looked`."""
+
+    def looked(self, step: str) -> None:
+        """Called by a step before it looks, so that work that comes later sends a nudge again."""
+
+    def wake(self, loop: str) -> None:
+        """End a loop's `rest`, or its next one; several wakes end one rest. Loops are the engines' names and `SWEEPER`."""
+
+    def rest(self, loop: str, timeout_s: float) -> bool:
+        """Wait to be woken; false after the time-out, or when Redis is away. Never raises."""
+
+    def claim(self, name: str, holder: str, ttl_s: float) -> bool:
+        """True for one holder until `unclaim` or the time is over, which the holder extends by claiming again.
+
+        Saves double work; correctness never rests on it.
+        """
+
+    def unclaim(self, name: str, holder: str) -> None:
+        """Give a claim back; nothing happens when it is somebody else's."""
+
+    def add_waiting(self, jobs: Sequence[WaitingJob]) -> None:
+        """Put jobs in the waiting index; idempotent."""
+
+    def drop_waiting(self, ids: Sequence[str]) -> None:
+        """Take jobs out of the waiting index; idempotent."""
+
+    def waiting_heads(self, limit: int, now: float) -> list[str]:
+        """At most `limit` ids of jobs that are due, the first of each user's queue in turn, then the second of each, …
+
+        Args:
+            now: the store's clock.
+        """
+
+    def waiting_size(self) -> int:
+        """Jobs in the index."""
+
+    def waiting_place(self, id: str, user: str) -> int | None:
+        """How many of the user's own jobs go before it; None when it is not in the index."""
+
+    def put_progress(self, engine: str, rows: Mapping[str, Progress]) -> None:
+        """Replace what is shown of an engine's jobs."""
+
+    def progress(self, ids_by_engine: Mapping[str, Sequence[str]]) -> dict[str, Progress]:
+        """The last progress of jobs, where it is known."""
+
+    def put_snapshot(self, snapshot: EngineSnapshot) -> bool:
+        """Share what an engine's owner saw; false when nobody could see one of it before."""
+
+    def snapshots(self) -> dict[str, EngineSnapshot]:
+        """By engine; those that were not renewed in time are absent."""
+
+    def publish(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Append events to the stream in this order; the stream keeps about the last 100,000."""
+
+    def read_events(self, after: str | None, limit: int, wait_s: float) -> tuple[list[Mapping[str, Any]], str]:
+        """Events behind a place (None: from now on) and the new place.
+
+        Raises:
+            StreamReset: the place is gone.
+        """
+
+    def ping(self) -> None:
+        """Return when Redis answers; raise Transient otherwise."""
+
+    def close(self) -> None:
+        """Release the connections."""

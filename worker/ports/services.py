@@ -1,0 +1,77 @@
+"""What a process works with, and the small seams: clock, nudges, notices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from worker.ports.coordinator import Coordinator
+from worker.ports.engine import Engine
+from worker.ports.store import JobStore
+
+if TYPE_CHECKING:
+    from worker.failpoints import Failpoints
+    from worker.metrics import Metrics
+    from worker.settings import Settings
+
+
+class Clock(Protocol):
+    """The wall clock, for people and timelines only."""
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+
+
+class Step(StrEnum):
+    """The short pieces of work; each is idempotent, found by a sweep, and a Celery task."""
+
+    INTAKE = "intake"
+    DESCRIBE = "describe"
+    ADMIT = "admit"
+    START = "start"
+    FINISH = "finish"
+    NOTIFY = "notify"
+    WEBHOOK = "webhook"
+
+
+#: The name under which a supervisor's sweeper rests: `Coordinator.wake(SWEEPER)` makes one look for work of every step.
+SWEEPER = "sweeper"
+
+
+class Nudger(Protocol):
+    """Tells a step, somewhere, to look. May be lost; never raises."""
+
+    def nudge(self, step: Step) -> None:
+        """Send a nudge unless one is pending."""
+
+
+class Notifier(Protocol):
+    """Tells the outside; at least once, in order per job."""
+
+    def deliver(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Return when all were taken over; raise Transient otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a process works with; built once, in `worker.wiring`, and passed along."""
+
+    settings: Settings
+    store: JobStore
+    coordinator: Coordinator
+    engines: Mapping[str, Engine]
+    nudger: Nudger
+    notifier: Notifier
+    clock: Clock
+    metrics: Metrics
+    failpoints: Failpoints
+    owner: str
+
+    def close(self) -> None:
+        """Release every connection; the engines go on."""
+        for engine in self.engines.values():
+            engine.close()
+        self.coordinator.close()
+        self.store.close()

@@ -1,0 +1,181 @@
+"""The records, and the leases and runs that are kept beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from worker.jobs.hooks import Hook
+from worker.jobs.model import Job, Progress
+from worker.jobs.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to act for `name` until `until` (store clock); `token` grows with each new holder."""
+
+    name: str
+    owner: str
+    token: int
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A compare-and-set: `new` replaces `old` if the record still has the state and version of `old`."""
+
+    old: Job
+    new: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one change.
+
+    Attributes:
+        won: the record now is `job`, which is the change's `new`.
+        job: the record as it is now; None when there is none.
+    """
+
+    won: bool
+    job: Job | None
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """What became of one new record: `created`, or the one that was there under its id."""
+
+    created: bool
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs to list; None means any."""
+
+    user: str | None = None
+    states: tuple[State, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some jobs, newest first, and the cursor of the next page (None at the end)."""
+
+    jobs: tuple[Job, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A line of the run ledger: one slot of one scheduled job."""
+
+    name: str
+    slot: str
+    owner: str
+    started_at: float
+    ended_at: float | None = None
+    ok: bool | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+class JobStore(Protocol):
+    """The records. One job is one document and every change to it one write.
+
+    A write that returned is durable. Results of a batch are given one by one, in order; one failure fails alone.
+    """
+
+    def now(self) -> float:
+        """Seconds on the store's own clock, which no change of a wall clock moves; for leases and time limits."""
+
+    def insert(self, jobs: Sequence[Job]) -> list[Inserted]:
+        """Record each job unless its id is known; idempotent."""
+
+    def get(self, ids: Iterable[str]) -> dict[str, Job]:
+        """The jobs of these ids; unknown ids are absent."""
+
+    def apply(self, changes: Sequence[Change], lease: Lease | None = None) -> list[Applied]:
+        """Make each change that still holds; `progress` and `hook` are not touched.
+
+        Raises:
+            LeaseLost: `lease` was given and is not current; nothing was changed.
+        """
+
+    def record_progress(self, rows: Mapping[str, Progress], lease: Lease) -> None:
+        """Set the progress of jobs that are not terminal; versions stay. Raises LeaseLost as `apply` does."""
+
+    def at_engine(self, engine: str) -> list[Job]:
+        """Jobs whose transfer is on this engine and that are not terminal, or `done` and seeding there."""
+
+    def needing_owner(self, engine: str, limit: int) -> list[Job]:
+        """Jobs on this engine for which `Job.needs_owner` holds, oldest change first."""
+
+    def in_state(self, state: State, limit: int, *, after: str | None = None) -> list[Job]:
+        """Jobs in a state in the order of their ids, those with an id after `after`."""
+
+    def undescribed(self, limit: int, *, after: str | None = None) -> list[Job]:
+        """Jobs for which `Job.needs_description` holds, in the order of their ids, those with an id after `after`."""
+
+    def unsent(self, limit: int) -> list[Job]:
+        """Jobs with events the outside has not been told, those that changed first before the others."""
+
+    def mark_sent(self, sent: Mapping[str, int]) -> None:
+        """Raise `Job.sent` to the given version; lower values change nothing; the job's version stays."""
+
+    def unposted(self, receiver: str, now: float, limit: int) -> list[Job]:
+        """Jobs with events this receiver (`Hook.receiver`) has not been told, whose `not_before` is reached by `now` (store clock).
+
+        Those never put off come first, in the order they changed, then those that are due for longest.
+        """
+
+    def mark_posted(self, marks: Mapping[str, Hook]) -> None:
+        """Move `Job.hook` on; a mark whose (`sent`, `failures`) is not larger changes nothing; the job's version stays."""
+
+    def page(self, where: JobFilter, limit: int, cursor: str | None = None) -> Page:
+        """Jobs newest first; the cursor is opaque and stays valid while jobs are added and changed.
+
+        Raises:
+            Rejected: the cursor is not one of ours.
+        """
+
+    def counts(self, states: Iterable[State] | None = None) -> dict[State, int]:
+        """How many jobs are in each of the states (None: in every one); absent states have none."""
+
+    def keep_torrent(self, document: bytes) -> str:
+        """Keep a `.torrent` file, once however often it is given; returns its name, `Description.document`."""
+
+    def torrents(self, names: Iterable[str]) -> dict[str, bytes]:
+        """The `.torrent` files kept under these names; unknown names are absent."""
+
+    def engine_counts(self) -> dict[str, int]:
+        """How many jobs take a slot on each engine (`states.IN_SLOT`)."""
+
+    def acquire_lease(self, name: str, owner: str, ttl_s: float) -> Lease | None:
+        """The lease if it is free, has run out, or is the owner's already; a new token unless it is the owner's already.
+
+        When it returns a lease no write under an older token of this name succeeds any more.
+        """
+
+    def renew_lease(self, lease: Lease, ttl_s: float) -> Lease:
+        """The same lease with a later end. Raises LeaseLost when somebody else holds it."""
+
+    def release_lease(self, lease: Lease) -> None:
+        """Let go at once; nothing happens when it is no longer ours."""
+
+    def claim_run(self, name: str, slot: str, owner: str) -> bool:
+        """Take a slot of a scheduled job; true for exactly one caller, ever."""
+
+    def end_run(self, name: str, slot: str, *, ok: bool, report: Mapping[str, Any]) -> None:
+        """Write down how a claimed slot went."""
+
+    def runs(self, name: str | None, limit: int) -> list[Run]:
+        """The ledger, newest first."""
+
+    def keep_runs(self, runs: Sequence[Run]) -> None:
+        """Write down runs of another store as they are, oldest first; those whose slot is known stay as they are."""
+
+    def ping(self) -> None:
+        """Return when the store answers; raise Transient otherwise."""
+
+    def close(self) -> None:
+        """Release the connections."""
