@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from worker.jobs.tiers import FixedTiers, Tier
 from worker.ports.coordinator import Coordinator
 from worker.ports.engine import Engine
 from worker.ports.store import JobStore
@@ -54,6 +55,13 @@ class Notifier(Protocol):
         """Return when all were taken over; raise Transient otherwise."""
 
 
+class Tiers(Protocol):
+    """What users may have, as the operator has set it last."""
+
+    def of(self, tier: str, user: str) -> Tier:
+        """The limits of this user now; those of `free` when there is no such tier. Costs no call to a service."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What a process works with; built once, in `worker.wiring`, and passed along."""
@@ -68,6 +76,7 @@ class Services:
     metrics: Metrics
     failpoints: Failpoints
     owner: str
+    tiers: Tiers = field(default_factory=FixedTiers)
 
     def close(self) -> None:
         """Release every connection; the engines go on."""
