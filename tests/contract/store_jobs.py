@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from worker.jobs.description import Description
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Request, Source, SourceKind, Transfer, new_job
+from worker.jobs.probe import Probe
 from worker.jobs.states import Phase, State
 from worker.ports import Change, JobStore
 
@@ -35,7 +36,9 @@ def a_torrent_job(key: str, user: str = "u") -> Job:
 
 def described(job: Job, document: str = "0" * 64) -> Job:
     """The job once its `.torrent` file is kept under the name `document`."""
-    return job.noted(NOW, "described", description=Description(document, "a name", 2**40, 3, v1="1" * 40))
+    return job.noted(
+        NOW, "described", description=Description(document, "a name", 2**40, 3, v1="1" * 40), probe=Probe(2**41, '"tag"', "Tue")
+    )
 
 
 def admitted(job: Job, engine: str = "aria2") -> Job:

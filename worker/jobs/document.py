@@ -10,6 +10,7 @@ from worker.jobs.description import Description
 from worker.jobs.events import Event, EventType
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress, Result, Source, SourceKind, Transfer
+from worker.jobs.probe import Probe
 from worker.jobs.states import Cause, Phase, Reason, State, Want
 
 
@@ -18,6 +19,7 @@ def to_document(job: Job) -> dict[str, Any]:
     document = {name: getattr(job, name) for name in _JOB_FIELDS}
     document["source"] = _plain(job.source)
     document["description"] = _plain(job.description) if job.description else None
+    document["probe"] = _plain(job.probe) if job.probe else None
     document["transfer"] = _plain(job.transfer) if job.transfer else None
     document["progress"] = _plain(job.progress)
     document["result"] = _plain(job.result) if job.result else None
@@ -45,7 +47,14 @@ def from_document(document: dict[str, Any]) -> Job:
 
 
 _JOB_FIELDS = tuple(f.name for f in fields(Job))
-_PARTS: Mapping[str, Any] = {"description": Description, "transfer": Transfer, "progress": Progress, "result": Result, "hook": Hook}
+_PARTS: Mapping[str, Any] = {
+    "description": Description,
+    "probe": Probe,
+    "transfer": Transfer,
+    "progress": Progress,
+    "result": Result,
+    "hook": Hook,
+}
 
 
 def _plain(value: Any) -> dict[str, Any]:

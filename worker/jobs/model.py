@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from worker.jobs.description import Description
 from worker.jobs.events import Event, EventType, extended
 from worker.jobs.hooks import Hook
+from worker.jobs.probe import Probe
 from worker.jobs.states import TERMINAL, Cause, Phase, Reason, State, Want, check
 
 
@@ -142,6 +143,7 @@ class Job:
         guarded: it may not reach private networks, except those the settings allow.
         attempt: 1, and one more for each retry; a new attempt has a new identity at the engine.
         description: of a torrent whose file was uploaded, or has been fetched.
+        probe: what its source said of it, once it was asked.
         failures: automatic retries since the user last asked.
         not_before: store clock; not admitted earlier.
         sent: version of the last event told to the outside, by the event stream.
@@ -165,6 +167,7 @@ class Job:
     category: str | None = None
     guarded: bool = True
     description: Description | None = None
+    probe: Probe | None = None
     state: State = State.QUEUED
     version: int = 1
     phase: Phase | None = None
