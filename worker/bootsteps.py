@@ -16,8 +16,12 @@ from celery.signals import worker_shutting_down
 from celery.worker import state
 
 from worker import wiring
+from worker.jobs.errors import Transient
 from worker.limits import DRAIN_S
 from worker.ports import Services
+
+#: A service is not there: the exit code that the command line has for it.
+EX_UNREACHABLE = 3
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -88,8 +92,13 @@ class SupervisorStep(bootsteps.StartStopStep):
         return bool(self.enabled)
 
     def start(self, parent: Any) -> None:
-        """Start the loops over the services of this process."""
-        self._supervisor = parent.supervisor = wiring.build_supervisor(parent.app.services.get())
+        """Start the loops over the services of this process; without the store the worker ends, and says so in a line."""
+        try:
+            services = parent.app.services.get()
+        except Transient as error:
+            _say(f"{error}; start the worker again when it is back")
+            raise SystemExit(EX_UNREACHABLE) from None
+        self._supervisor = parent.supervisor = wiring.build_supervisor(services)
         self._supervisor.start()
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002

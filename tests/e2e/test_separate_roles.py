@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,3 +97,18 @@ def ask(jobs: str, **spec: str) -> str:
     answer = requests.post(jobs, json={"user": "ann", **spec}, timeout=20)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
+
+
+def test_a_supervising_worker_that_finds_no_store_says_so_and_ends(tmp_path: Path) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    addresses = {"STORE_URL": f"mongodb://{nobody}/haul", "REDIS_URL": f"redis://{nobody}/0", "ENGINES": f"aria2+http://{nobody}/jsonrpc"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "worker", "worker", "-P", "threads", "--supervise"],
+        env={**os.environ, "HAUL_DATA_DIR": str(tmp_path), **{f"HAUL_{name}": value for name, value in addresses.items()}},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 3
+    assert f"no server answers ({nobody}" in ended.stderr
+    assert "Traceback" not in ended.stderr
