@@ -112,6 +112,8 @@ class Settings(BaseSettings):
     metrics_port: int = Field(default=0, ge=0, le=65_535)
     alive_path: Path | None = None
     timezone: str = "UTC"
+    tiers: Path | None = None
+    doors_without_redis: Literal["open", "closed"] = "open"
     failpoint: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
@@ -155,9 +157,11 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} is no time zone; use a name such as Europe/Berlin") from None
         return value
 
-    @field_validator("data_dir")
+    @field_validator("data_dir", "tiers")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
+    def _absolute(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
         try:
             return value.expanduser().absolute()
         except RuntimeError:

@@ -20,6 +20,7 @@ from worker.ports import SWEEPER, Coordinator, Services, Step
 from worker.settings import Settings, SettingsError
 from worker.store import open_store
 from worker.supervision.supervisor import Supervisor
+from worker.tiers import LiveTiers
 
 log = logs.get(__name__)
 
@@ -91,9 +92,10 @@ def build(settings: Settings, send: Callable[[str], object] | None = None) -> Se
         failpoints = Failpoints(settings.failpoint)
     except ValueError as error:
         raise SettingsError(f"HAUL_FAILPOINT: {error}") from None
+    store = open_store(settings.store_address, profile=settings.profile)
     return Services(
         settings=settings,
-        store=open_store(settings.store_address, profile=settings.profile),
+        store=store,
         coordinator=coordinator,
         engines=build_engines(settings.engine_addresses, directory=volume(settings), slots=settings.slots),
         nudger=TaskNudger(coordinator, send, metrics) if send else WakeNudger(coordinator, metrics),
@@ -102,6 +104,7 @@ def build(settings: Settings, send: Callable[[str], object] | None = None) -> Se
         metrics=metrics,
         failpoints=failpoints,
         owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+        tiers=LiveTiers(settings.tiers, store),
     )
 
 

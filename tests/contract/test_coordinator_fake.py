@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.contract.bucket_suite import BucketSuite
 from tests.contract.coordinator_suite import CoordinatorSuite, Make, event, request, waiting
 from worker.coordination.bounds import Bounds
 from worker.coordination.fake import FakeCoordinator, Memory
@@ -23,6 +24,13 @@ class TestFakeCoordinator(CoordinatorSuite):
     def write_text(self, coordinator: Coordinator, text: bytes) -> None:
         assert isinstance(coordinator, FakeCoordinator)
         coordinator.offer_text(text.decode(errors="surrogateescape"))
+
+
+class TestFakeBuckets(BucketSuite):
+    @pytest.fixture
+    def make(self) -> Make:
+        memory = Memory()
+        return lambda **bounds: FakeCoordinator(memory=memory, bounds=Bounds(**bounds))
 
 
 def test_it_runs_on_an_injected_clock() -> None:

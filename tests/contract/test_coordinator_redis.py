@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis as client
 
+from tests.contract.bucket_suite import SLOW, BucketSuite
 from tests.contract.coordinator_suite import CoordinatorSuite, Make, event, request, snapshot, until, waiting
 from tests.servers import missing, redis_programs
 from tests.tcp_proxy import TcpProxy
@@ -25,6 +26,7 @@ from worker.coordination.keys import Keys
 from worker.coordination.redis import RedisCoordinator
 from worker.jobs.errors import Transient
 from worker.jobs.model import Progress
+from worker.jobs.tiers import Bucket
 from worker.ports import Coordinator, StreamReset
 from worker.settings import SettingsError
 
@@ -57,6 +59,7 @@ def fill(redis: Coordinator) -> None:
     redis.claim("job", "me", 60.0)
     redis.begin("finish", ["a"])
     redis.add_waiting([waiting("a", "u"), waiting("b", "u", due=1e9)])
+    redis.take_tokens([[SLOW]])
     redis.put_progress("aria2", {"a": Progress(1)})
     redis.put_snapshot(snapshot("aria2"))
     redis.publish([event(1)])
@@ -85,6 +88,8 @@ def every_call(redis: Coordinator) -> list[Callable[[], object]]:
         lambda: redis.drop_waiting(["a"]),
         lambda: redis.waiting_heads(1, 0.0),
         lambda: redis.waiting_place("a", "u"),
+        lambda: redis.take_tokens([[SLOW]]),
+        lambda: redis.tokens([SLOW]),
         lambda: redis.put_progress("aria2", {}),
         lambda: redis.progress({"aria2": ["a"]}),
         lambda: redis.put_snapshot(snapshot("aria2")),
@@ -122,6 +127,7 @@ class TestRedisCoordinator(CoordinatorSuite):
             f"{p}:waiting:users": "zset",
             f"{p}:waiting:later": "zset",
             f"{p}:waiting:u:u": "zset",
+            f"{p}:bucket:slow": "string",
             f"{p}:progress:aria2": "hash",
             f"{p}:engines": "set",
             f"{p}:engine:aria2": "string",
@@ -202,6 +208,35 @@ class TestRedisCoordinator(CoordinatorSuite):
         assert 200 <= self.raw.xlen(self.keys.events) <= 400
 
 
+class TestRedisBuckets(BucketSuite):
+    @pytest.fixture
+    def make(self, any_redis: Server, key_prefix: str) -> Iterator[Make]:
+        self.keys, self.raw = Keys(key_prefix), client.Redis.from_url(any_redis.url, decode_responses=True)
+        with maker(any_redis.url, key_prefix) as make:
+            yield make
+        self.raw.close()
+
+    def test_a_bucket_is_kept_until_it_is_full_again(self, redis: RedisCoordinator) -> None:
+        redis.take_tokens([[Bucket("b", 100, 50)]] * 10)
+        assert 0 < self.raw.pttl(self.keys.bucket("b")) <= 100
+        until(lambda: not self.raw.exists(self.keys.bucket("b")))
+        redis.take_tokens([[Bucket("b", 1, 5)]] * 15, line_s=60.0)
+        assert self.raw.pttl(self.keys.bucket("b")) > 5_000, "the line is longer"
+
+    @pytest.mark.parametrize("text", ["", "x", "1 2", "nan nan nan", "1e400 1 1", "-5 99999999999999999999 1"])
+    def test_what_a_stranger_wrote_there_lets_at_most_a_burst_through(self, redis: RedisCoordinator, text: str) -> None:
+        self.raw.set(self.keys.bucket("slow"), text)
+        assert redis.take_tokens([[SLOW]] * 10).count(0) <= SLOW.burst
+        assert redis.take_tokens([[SLOW]]) != [0]
+
+    def test_after_the_server_s_clock_was_set_back_tokens_come_as_before_and_nobody_is_sent_far_away(self, redis: RedisCoordinator) -> None:
+        later = (int(time.time()) + 3_600) * 1_000_000
+        self.raw.set(self.keys.bucket("b"), f"0.5 {later} {later + 5_000_000}")
+        [wait] = redis.take_tokens([[Bucket("b", 2, 5)]], line_s=20.0)
+        assert 0 < wait <= 1
+        assert until(lambda: redis.take_tokens([[Bucket("b", 2, 5)]]) == [0])
+
+
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of this module's own, to be wiped, frozen and killed."""
@@ -255,6 +290,7 @@ def test_after_a_flushall_everything_works_again_without_a_restart(own: Server, 
     fill(redis)
     assert [entry.body for entry in redis.take_intake("a", 10)] == [request(1), request(2)]
     assert redis.waiting_heads(10, 0.0) == ["a"]
+    assert redis.tokens([SLOW]) == [pytest.approx(SLOW.burst - 1, abs=0.1)]
     assert redis.rest("aria2", 1.0) is True
     assert set(redis.snapshots()) == {"aria2"}
     assert redis.read_events(reset.value.after, 10, 0.0)[0] == [event(1)]

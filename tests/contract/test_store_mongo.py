@@ -16,6 +16,7 @@ from bson import ObjectId
 from pymongo import MongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
+from tests.contract.limits_suite import LimitsSuite
 from tests.contract.store_jobs import NOW, WAIT_S, a_job, a_torrent_job, admitted, change, downloading, some_jobs, until
 from tests.contract.store_races import StoreRaces
 from tests.contract.store_suite import LONG_S, SHORT_S, Opener, StoreSuite, lease_of
@@ -73,6 +74,10 @@ def store(opener: Opener) -> Iterator[MongoStore]:
 
 
 class TestContract(StoreSuite):
+    pass
+
+
+class TestLimits(LimitsSuite):
     pass
 
 
@@ -361,6 +366,8 @@ FINDS: dict[str, tuple[str, dict[str, Any], queries.Order, str]] = {
     "page of states": (queries.JOBS, queries.page(_DONE, 9), queries.NEWEST, "jobs_by_state"),
     "counts": (queries.JOBS, queries.counts(State)[0]["$match"], [], "jobs_by_state"),
     "engine_counts": (queries.JOBS, queries.engine_counts()[0]["$match"], [], "jobs_at_engine"),
+    "user_counts": (queries.JOBS, queries.user_counts(["u"])[0]["$match"], [], "jobs_by_user"),
+    "user_bytes": (queries.JOBS, queries.user_bytes(["u"], NOW)[0]["$match"], [], "jobs_by_user_and_time"),
     "slot": (queries.RUNS, queries.slot("backup", "1"), [], "runs_once"),
     "runs": (queries.RUNS, queries.runs(None), queries.NEWEST, "runs_newest"),
     "runs of a name": (queries.RUNS, queries.runs("backup"), queries.NEWEST, "runs_by_name"),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.limits_suite import LimitsSuite
 from tests.contract.store_jobs import NOW, a_job, a_torrent_job, admitted, change, described, some_jobs, started
 from tests.contract.store_races import StoreRaces
 from tests.contract.store_suite import Opener, StoreSuite, lease_of
@@ -42,6 +43,10 @@ def opener(path: Path) -> Opener:
 
 
 class TestContract(StoreSuite):
+    pass
+
+
+class TestLimits(LimitsSuite):
     pass
 
 
@@ -256,8 +261,9 @@ def test_every_query_goes_by_an_index_and_sorts_nothing(connection: sqlite3.Conn
     allowed = (
         "SCAN json_each",
         "SCAN leases",
+        "SCAN limits",
         "SCAN jobs USING INDEX jobs_unsent",
-    )  # the ids asked for; a row an engine; what is looked for
+    )  # the ids asked for; a row an engine; what an operator set; what is looked for
     if name in ("RUNS", "page of any "):
         allowed += ("SCAN runs", "SCAN jobs")  # the tables' own order, and a limit
     if name in ("COUNTS", "ENGINE_COUNTS"):

@@ -282,8 +282,23 @@ def test_a_store_with_records_of_its_own_is_left_alone(haul: Haul, source: str, 
     before = recorded(any_target, jobs, runs)
     ended = haul(source, any_target)
     assert ended.code == 1
-    assert "has 1 jobs or runs that the source does not have: choose an empty store" in ended.err
+    assert "has 1 jobs, runs or limits that the source does not have: choose an empty store" in ended.err
     assert everything_in(any_target) == before
+
+
+def test_limits_set_at_run_time_go_along_and_others_are_not_overwritten(haul: Haul, source: str, any_target: str) -> None:
+    mine = {"tiers/rate/free": 2.5, "users/running/ü/x": None}
+    with closing(open_store(source)) as store:
+        store.set_limits(mine)
+    assert haul(source, any_target).code == 0
+    with closing(open_store(any_target)) as store:
+        assert store.limits() == mine
+        store.set_limits({"tiers/rate/free": 3})
+    ended = haul(source, any_target)
+    assert ended.code == 1
+    assert "limit tiers/rate/free" in ended.err
+    with closing(open_store(any_target)) as store:
+        assert store.limits() == {**mine, "tiers/rate/free": 3}
 
 
 def test_what_does_not_come_back_as_it_was_given_ends_the_copy(source: str, tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
-from worker.admission.decide import TRIED_AGAIN, Admit, EngineView, Wait, decide
+from worker.admission.decide import TRIED_AGAIN, Admit, Decision, EngineView, Wait, decide
 from worker.admission.queue import belongs
+from worker.admission.quotas import refused, size_of, too_large
+from worker.admission.rates import crowded, spend_starts
 from worker.jobs.directories import work_directory
 from worker.jobs.model import Job, Transfer
 from worker.jobs.states import Reason, State
@@ -35,15 +37,17 @@ def admit(services: Services, limit: int) -> int:
         applied = services.store.apply(changes, lease) if changes else []
         if applied:
             services.failpoints.hit("admit.recorded")
-        started = [a.job.id for a in applied if a.won and a.job is not None and a.job.state is State.SUBMITTING]
-    if started:
-        services.coordinator.drop_waiting(started)
+        left = {a.job.id: a.job.state for a in applied if a.won and a.job is not None and a.job.state is not State.QUEUED}
+    if left:
+        services.coordinator.drop_waiting(list(left))
         services.failpoints.hit("admit.dropped")
         services.nudger.nudge(Step.START)
+    if State.FAILED in left.values():
+        services.nudger.nudge(Step.NOTIFY)
     if aside:
         services.failpoints.hit("admit.aside")
-        services.coordinator.add_waiting([WaitingJob.of(job, due=now + ASIDE_S) for job in aside])
-    return len(started) + len(aside)
+        services.coordinator.add_waiting([WaitingJob.of(job, due) for job, due in aside])
+    return len(left) + len(aside)
 
 
 def engine_views(services: Services) -> dict[str, EngineView]:
@@ -81,20 +85,36 @@ def _view(name: str, snapshot: EngineSnapshot | None, live: int, services: Servi
     return EngineView(name, engine.features, engine.slots + ahead, live, alive, snapshot.free_bytes if snapshot else None)
 
 
-def _sorted(services: Services, jobs: list[Job], views: Mapping[str, EngineView], now: float) -> tuple[list[Change], list[Job]]:
-    """What is to be written, and the jobs that wait for something else than the room that is left."""
-    room, changes, waits = dict(views), [], []
+def _sorted(
+    services: Services, jobs: list[Job], views: Mapping[str, EngineView], now: float
+) -> tuple[list[Change], list[tuple[Job, float]]]:
+    """What is to be written, and the jobs that wait for something else than the room that is left, each until its time."""
+    room, limits = dict(views), services.tiers.fresh()
+    decided: list[tuple[Job, Decision]] = []
+    changes: list[Change] = []
     for job in jobs:
-        decision = decide(job, room, now)
+        if refusal := too_large(size_of(job), limits.of(job.tier, job.user)):
+            changes.append(Change(job, refused(job, refusal, services.clock.time())))
+            continue
+        decision = crowded(limits, room.values()) or decide(job, room, now)
         if isinstance(decision, Admit):
-            view = room[decision.engine]
-            room[decision.engine] = replace(view, live=view.live + 1)
-            changes.append(Change(job, _submitting(services, job, decision.engine, now)))
-        else:
-            waits.append(job)
-            if job.reason is not decision.reason:
-                changes.append(Change(job, _waiting(services, job, decision)))
-    return changes, waits if any(view.room for view in room.values()) else []
+            room[decision.engine] = replace(room[decision.engine], live=room[decision.engine].live + 1)
+        decided.append((job, decision))
+    without = spend_starts(services, [job for job, decision in decided if isinstance(decision, Admit)], now)
+    spare = any(view.room for view in room.values())
+    aside: list[tuple[Job, float]] = []
+    for job, decision in decided:
+        wait = without.get(job.id) or decision
+        if isinstance(wait, Admit):
+            changes.append(Change(job, _submitting(services, job, wait.engine, now)))
+            continue
+        if job.id in without:
+            aside.append((job, wait.until or now))
+        elif spare:
+            aside.append((job, now + ASIDE_S))
+        if job.reason is not wait.reason:
+            changes.append(Change(job, _waiting(services, job, wait)))
+    return changes, aside
 
 
 def _submitting(services: Services, job: Job, engine: str, now: float) -> Job:

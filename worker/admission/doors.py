@@ -14,6 +14,7 @@ from worker.admission import egress
 from worker.admission.control import control
 from worker.admission.decide import beyond_all
 from worker.admission.queue import announce, first_reason
+from worker.admission.quotas import Quotas, spend_requests
 from worker.jobs import requests
 from worker.jobs.errors import Conflict, Rejected, Transient
 from worker.jobs.events import Event, EventType
@@ -41,12 +42,17 @@ class Accepted:
 def accept(services: Services, asked: Sequence[Request]) -> list[Accepted | Rejected]:
     """Record each request and answer for each, in order; safe to repeat.
 
-    An answer of `Accepted` means the record is durable. `Conflict` means the key is known with another source.
+    An answer of `Accepted` means the record is durable. `Conflict` means the key is known with another source. A refusal with
+    `retry_after_s` is of a limit: too many requests, a full queue, the bytes of the day.
 
     Raises:
         Transient: the store does not answer; nothing was recorded, or what was is found again by its key.
     """
-    answers: list[Accepted | Rejected] = [_refusal(services, request) or Accepted(_new(services, request), True) for request in asked]
+    quotas, spent = Quotas(services), spend_requests(services, asked)
+    answers: list[Accepted | Rejected] = [
+        refusal or _refusal(services, request, quotas) or Accepted(_new(services, request), True)
+        for request, refusal in zip(asked, spent, strict=True)
+    ]
     fresh = [answer.job for answer in answers if isinstance(answer, Accepted)]
     recorded = iter(record(services, fresh))
     return [answer if isinstance(answer, Rejected) else _answer(answer.job, next(recorded)) for answer in answers]
@@ -165,7 +171,8 @@ def enqueue(services: Services, body: Mapping[str, Any]) -> None:
 
 
 def _enqueue_all(services: Services, bodies: Sequence[Mapping[str, Any]]) -> None:
-    jobs = [_from_message(services, body) for body in bodies]
+    quotas = Quotas(services)
+    jobs = [_from_message(services, body, quotas) for body in bodies]
     services.failpoints.hit("intake.taken", *(job.id for job in jobs))
     for job, entry in zip(jobs, record(services, jobs), strict=True):
         if isinstance(_answer(job, entry), Rejected):
@@ -202,9 +209,10 @@ def _writable(text: str) -> bool:
     return True
 
 
-def _refusal(services: Services, request: Request) -> Rejected | None:
+def _refusal(services: Services, request: Request, quotas: Quotas) -> Rejected | None:
     try:
         _allowed(services, request)
+        quotas.check(request)
     except Rejected as refusal:
         return refusal
     return None
@@ -239,13 +247,14 @@ def _answer(job: Job, entry: Inserted) -> Accepted | Rejected:
     )
 
 
-def _from_message(services: Services, body: Mapping[str, Any]) -> Job:
+def _from_message(services: Services, body: Mapping[str, Any], quotas: Quotas) -> Job:
     spec, at = dict(body["spec"]), services.clock.time()
     id = body.get("id")
     known_id = id if isinstance(id, str) and len(id) == len(job_id("", "")) and id.isalnum() else None
     try:
         request = requests.parse({name: value for name, value in spec.items() if value is not None})
         _allowed(services, request)
+        quotas.check(request, known_id)
         return _new(services, request, known_id)
     except Rejected as refusal:
         addresses, named = services.settings.webhook_addresses, spec.get("webhook")

@@ -7,6 +7,7 @@ from typing import Any
 
 from worker.admission.admit import engine_views
 from worker.admission.decide import Admit, decide
+from worker.admission.rates import crowded, without_token
 from worker.jobs.errors import NotFound, Transient
 from worker.jobs.model import Job
 from worker.jobs.states import Phase, State, Want
@@ -73,7 +74,10 @@ def _queued(services: Services, job: Job) -> Why:
     now = services.store.now()
     try:
         ahead = services.coordinator.waiting_place(job.id, job.user)
-        decision = decide(job, engine_views(services), now)
+        views = engine_views(services)
+        decision = crowded(services.tiers.fresh(), views.values()) or decide(job, views, now)
+        if isinstance(decision, Admit):
+            decision = without_token(services, job, now) or decision
     except Transient as error:
         return Why(job, f"waits; {error}", str(job.reason) if job.reason else None)
     place = f"; {ahead} of {job.user}'s own jobs go first" if ahead else ""

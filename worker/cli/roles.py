@@ -100,9 +100,11 @@ def _answer_probes(services: Services, supervisor: Supervisor) -> None:
 def _settings() -> Settings:
     from worker import logs
     from worker.settings import load
+    from worker.tiers import check_file
 
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
+    check_file(settings.tiers)
     return settings
 
 

@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
-from worker.coordination import places, wire
+from worker.coordination import buckets, places, wire
 from worker.coordination.bounds import Bounds
-from worker.coordination.waiting import WaitingIndex
+from worker.coordination.memory import Memory, Message
 from worker.jobs.errors import Rejected, Transient
 from worker.jobs.model import Progress
+from worker.jobs.tiers import Bucket
 from worker.ports import SWEEPER, EngineSnapshot, IntakeEntry, WaitingJob
-
-
-@dataclass(slots=True)
-class Message:
-    """A message of the intake: `taken_at` None until somebody took it."""
-
-    text: str
-    taken_at: float | None = None
-
-
-@dataclass(slots=True)
-class Memory:
-    """What all fakes of one test share, as processes share a Redis. A flag is kept with its holder and its end."""
-
-    changed: threading.Condition = field(default_factory=threading.Condition)
-    count: int = 0
-    intake: dict[str, Message] = field(default_factory=dict)
-    parked: deque[str] = field(default_factory=deque)
-    flags: dict[str, tuple[str, float]] = field(default_factory=dict)
-    begun: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
-    waiting: WaitingIndex = field(default_factory=WaitingIndex)
-    progress: dict[str, tuple[dict[str, str], float]] = field(default_factory=dict)
-    snapshots: dict[str, tuple[str, float]] = field(default_factory=dict)
-    events: list[tuple[str, str]] = field(default_factory=list)
-    last: str = places.START
-    trimmed: bool = False
 
 
 class FakeCoordinator:
@@ -211,6 +183,20 @@ class FakeCoordinator:
         """See `ports.Coordinator`."""
         with self._open() as memory:
             return memory.waiting.place(id, user)
+
+    # ---- token buckets ----
+
+    def take_tokens(self, asks: Sequence[Sequence[Bucket]], line_s: float = 0.0) -> list[float]:
+        """See `ports.Coordinator`."""
+        with self._open() as memory:
+            waits = buckets.take(memory.buckets, asks, round(self._clock() * buckets.US), round(line_s * buckets.US))
+            return [us / buckets.US for us in waits]
+
+    def tokens(self, asked: Sequence[Bucket]) -> list[float]:
+        """See `ports.Coordinator`."""
+        with self._open() as memory:
+            now = round(self._clock() * buckets.US)
+            return [buckets.held(memory.buckets.get(b.name, buckets.Level(b.burst, now)), b, now) for b in asked]
 
     # ---- progress and snapshots ----
 

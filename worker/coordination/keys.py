@@ -12,6 +12,7 @@
 | `<p>:waiting:u:<user>`  | zset   | while not empty     | job id by score (`waiting.score`), those that are due      |
 | `<p>:waiting:later`     | zset   | while not empty     | job id by `due`, those that were not due yet               |
 | `<p>:waiting:users`     | zset   | while not empty     | user by turn, those with a queue                           |
+| `<p>:bucket:<name>`     | string | until it is full    | `<tokens> <when, µs> <line, µs>`; see `take_tokens.lua`    |
 | `<p>:progress:<engine>` | hash   | 60 s                | job id -> JSON                                             |
 | `<p>:engine:<engine>`   | string | 15 s                | the owner's snapshot, JSON                                 |
 | `<p>:engines`           | set    | -                   | names of engines with a snapshot, or that had one          |
@@ -69,6 +70,10 @@ class Keys:
     def queue_prefix(self) -> str:
         """What stands before the user in the key of a user's queue."""
         return f"{self.prefix}:waiting:u:"
+
+    def bucket(self, name: str) -> str:
+        """String: what is in a token bucket."""
+        return f"{self.prefix}:bucket:{name}"
 
     def progress(self, engine: str) -> str:
         """Hash: the progress of an engine's jobs."""

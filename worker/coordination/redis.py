@@ -7,12 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker.coordination import places, waiting, wire
+from worker.coordination import buckets, places, waiting, wire
 from worker.coordination.bounds import BATCH, Bounds, batches
 from worker.coordination.connection import Connection
 from worker.coordination.keys import GROUP, Keys
 from worker.jobs.errors import Rejected, Transient
 from worker.jobs.model import Progress
+from worker.jobs.tiers import Bucket
 from worker.ports import SWEEPER, EngineSnapshot, IntakeEntry, WaitingJob
 
 #: The server reads zero as "for ever", and some round down to milliseconds.
@@ -44,7 +45,7 @@ class RedisCoordinator:
         self._begin, self._claim, self._unclaim = script("begin"), script("claim"), script("unclaim")
         self._add, self._drop = script("waiting_add"), script("waiting_drop")
         self._heads, self._place = script("waiting_heads"), script("waiting_place")
-        self._events = script("events")
+        self._events, self._tokens = script("events"), script("take_tokens")
 
     # ---- intake ----
 
@@ -177,6 +178,22 @@ class RedisCoordinator:
         """See `ports.Coordinator`. For a job that is not due: how many of those that are would go before it."""
         place: int | None = self._place([self._keys.waiting[0], self._keys.queue_prefix + user], [id, user])
         return place
+
+    # ---- token buckets ----
+
+    def take_tokens(self, asks: Sequence[Sequence[Bucket]], line_s: float = 0.0) -> list[float]:
+        """See `ports.Coordinator`. A call whose answer was lost and is sent again may take twice: less is let through, never more."""
+        waits: list[float] = []
+        for batch in batches(asks):
+            known, numbers = buckets.arranged(batch)
+            keys, reach = [self._keys.bucket(bucket.name) for bucket in known], round(line_s * buckets.US)
+            waits += [us / buckets.US for us in self._tokens(keys, [reach, *buckets.figures(known), *numbers])[0]]
+        return waits
+
+    def tokens(self, asked: Sequence[Bucket]) -> list[float]:
+        """See `ports.Coordinator`."""
+        answer = self._tokens([self._keys.bucket(b.name) for b in asked], [0, *buckets.figures(asked)])
+        return [millionths / buckets.US for millionths in answer[1]]
 
     # ---- progress and snapshots ----
 

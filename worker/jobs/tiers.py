@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-#: Starts a second over all users of a tier, and how many may come at once after a quiet time.
+#: Starts a second over all users of a tier, and how many may come at once after a quiet time; of requests the same for each user.
 RATE_PER_S = 100.0
 BURST = 500.0
 
@@ -23,6 +24,8 @@ class Tier:
         bytes_a_day: what one user may download in a day.
         largest_file: bytes of one job.
         bandwidth: bytes a second of one user.
+        requests: requests a second of one user, at the doors that answer.
+        requests_burst: requests at once after a time without any.
     """
 
     name: str
@@ -34,6 +37,37 @@ class Tier:
     bytes_a_day: int | None = None
     largest_file: int | None = None
     bandwidth: int | None = None
+    requests: float | None = RATE_PER_S
+    requests_burst: float = BURST
+
+
+@dataclass(frozen=True, slots=True)
+class Overall:
+    """The limits of all users together; None means no limit.
+
+    Attributes:
+        rate, burst: of starts, as a tier's.
+        running: jobs that take a slot, on all engines together.
+        queued: jobs that wait.
+    """
+
+    rate: float | None = None
+    burst: float = BURST
+    running: int | None = None
+    queued: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A token bucket: it holds `burst` tokens when it is full, and gets `rate` a second until then.
+
+    Attributes:
+        name: the same in every process; what it is for, and whose.
+    """
+
+    name: str
+    rate: float
+    burst: float
 
 
 #: With no file of tiers. `admin` is the machine's owner: no limit, not even on starts.
@@ -41,8 +75,43 @@ DEFAULTS: Mapping[str, Tier] = {
     "free": Tier("free"),
     "premium": Tier("premium", weight=2),
     "vip": Tier("vip", weight=4),
-    "admin": Tier("admin", rate=None, weight=8),
+    "admin": Tier("admin", rate=None, weight=8, requests=None),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Everything the operator has set, at one moment.
+
+    Attributes:
+        tiers: by name; has `free`.
+        users: what a user has of his own, by the names of `Tier`'s fields; his `rate` and `burst` are a bucket beside his tier's.
+    """
+
+    tiers: Mapping[str, Tier] = field(default_factory=lambda: DEFAULTS)
+    overall: Overall = Overall()
+    users: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def of(self, tier: str, user: str) -> Tier:
+        """The limits of this user; those of `free` when there is no such tier."""
+        base = self.tiers.get(tier) or self.tiers["free"]
+        own = self.users.get(user)
+        return replace(base, **own) if own else base
+
+    def starts(self, tier: str, user: str) -> tuple[Bucket, ...]:
+        """The buckets that a start of this user takes one token of each."""
+        base, own = self.of(tier, ""), self.users.get(user, {})
+        rates = (
+            ("start:all", self.overall.rate, self.overall.burst),
+            (f"start:tier:{base.name}", base.rate, base.burst),
+            (f"start:user:{user}", own.get("rate"), own.get("burst", base.burst)),
+        )
+        return tuple(Bucket(name, rate, burst) for name, rate, burst in rates if rate is not None)
+
+    def requests(self, tier: str, user: str) -> tuple[Bucket, ...]:
+        """The buckets that a request of this user takes one token of each."""
+        mine = self.of(tier, user)
+        return () if mine.requests is None else (Bucket(f"request:user:{user}", mine.requests, mine.requests_burst),)
 
 
 class FixedTiers:
@@ -52,9 +121,15 @@ class FixedTiers:
         tiers: by name; must have `free`.
     """
 
-    def __init__(self, tiers: Mapping[str, Tier] = DEFAULTS) -> None:
-        self._tiers = tiers
+    fault: str | None = None
 
-    def of(self, tier: str, user: str) -> Tier:  # noqa: ARG002 - nobody has limits of his own here
+    def __init__(self, tiers: Mapping[str, Tier] = DEFAULTS, overall: Overall | None = None) -> None:
+        self._limits = Limits(tiers, overall or Overall())
+
+    def of(self, tier: str, user: str) -> Tier:
         """The limits of this user; those of `free` when there is no such tier."""
-        return self._tiers.get(tier) or self._tiers["free"]
+        return self._limits.of(tier, user)
+
+    def fresh(self) -> Limits:
+        """All of them."""
+        return self._limits

@@ -7,7 +7,7 @@ synchronous, bounded by a time-out of the implementation's own, and raise `Trans
 from worker.ports.coordinator import Coordinator, EngineSnapshot, IntakeEntry, StreamReset, WaitingJob
 from worker.ports.engine import Engine, Fault, Features, FoundFile, Item, ItemStatus, Order, Poll
 from worker.ports.services import SWEEPER, Clock, Notifier, Nudger, Services, Step, Tiers
-from worker.ports.store import Applied, Change, Inserted, JobFilter, JobStore, Lease, Page, Run
+from worker.ports.store import Applied, Change, Inserted, JobFilter, JobStore, Lease, Page, Run, Usage
 
 __all__ = [
     "SWEEPER",
@@ -37,5 +37,6 @@ __all__ = [
     "Step",
     "StreamReset",
     "Tiers",
+    "Usage",
     "WaitingJob",
 ]

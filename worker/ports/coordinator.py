@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from worker.jobs.model import Job, Progress
+from worker.jobs.tiers import Bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,21 @@ class Coordinator(Protocol):
 
     def waiting_place(self, id: str, user: str) -> int | None:
         """How many of the user's own jobs go before it; None when it is not in the index."""
+
+    def take_tokens(self, asks: Sequence[Sequence[Bucket]], line_s: float = 0.0) -> list[float]:
+        """Take one token of each bucket of an ask, all or none, ask after ask; one round trip.
+
+        Time is the coordinator's own. A bucket that nobody knows is full, so losing all of them lets one burst through.
+
+        Args:
+            line_s: tell refused asks to come one after the other, as tokens come, at most so far ahead; 0 tells each when there is one.
+
+        Returns:
+            of each ask seconds to wait, 0 when its tokens are taken.
+        """
+
+    def tokens(self, asked: Sequence[Bucket]) -> list[float]:
+        """What is in each bucket now; takes nothing."""
 
     def put_progress(self, engine: str, rows: Mapping[str, Progress]) -> None:
         """Replace what is shown of an engine's jobs."""

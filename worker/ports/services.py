@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from worker.jobs.tiers import FixedTiers, Tier
+from worker.jobs.tiers import FixedTiers, Limits, Tier
 from worker.ports.coordinator import Coordinator
 from worker.ports.engine import Engine
 from worker.ports.store import JobStore
@@ -56,10 +56,27 @@ class Notifier(Protocol):
 
 
 class Tiers(Protocol):
-    """What users may have, as the operator has set it last."""
+    """What users may have, as the operator has set it last.
+
+    Attributes:
+        fault: why what the operator wrote last is not in force, in words; None when it is.
+    """
+
+    @property
+    def fault(self) -> str | None:
+        """See above."""
+
+    def fresh(self) -> Limits:
+        """All limits, after a look at file and store when the last look is 2 s ago; the steps and doors call it once a batch.
+
+        What cannot be read leaves the limits as they were.
+
+        Raises:
+            Transient: the file of tiers was not good once since this process began; until it is, nothing is let in.
+        """
 
     def of(self, tier: str, user: str) -> Tier:
-        """The limits of this user now; those of `free` when there is no such tier. Costs no call to a service."""
+        """The limits of this user, as `fresh` found them last; those of `free` when there is no such tier. Costs no call to a service."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,21 @@ class Run:
     report: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one user has of what limits are set on.
+
+    Attributes:
+        running: jobs that take a slot (`states.IN_SLOT`).
+        queued: jobs that wait.
+        size: bytes of the jobs recorded since the time asked for: what the ended ones got, what the others are expected to have.
+    """
+
+    running: int = 0
+    queued: int = 0
+    size: int = 0
+
+
 class JobStore(Protocol):
     """The records. One job is one document and every change to it one write.
 
@@ -149,6 +164,19 @@ class JobStore(Protocol):
 
     def engine_counts(self) -> dict[str, int]:
         """How many jobs take a slot on each engine (`states.IN_SLOT`)."""
+
+    def usage(self, users: Iterable[str], since: float) -> dict[str, Usage]:
+        """What each of the users has; users without jobs are absent.
+
+        Args:
+            since: wall clock; a job counts from `Job.created_at` on, however often it is tried.
+        """
+
+    def limits(self) -> dict[str, Any]:
+        """The limits that were set at run time (`jobs.limits.override_key`); None lifts one."""
+
+    def set_limits(self, values: Mapping[str, Any], drop: Iterable[str] = ()) -> None:
+        """Set limits of one's own, and forget others; those that are not named stay. Idempotent."""
 
     def acquire_lease(self, name: str, owner: str, ttl_s: float) -> Lease | None:
         """The lease if it is free, has run out, or is the owner's already; a new token unless it is the owner's already.

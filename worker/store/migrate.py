@@ -48,8 +48,9 @@ class Comparison:
         torrents: `.torrent` files of the source's jobs; `missing_torrents` names those the target does not have, and
             `lost_torrents` counts those that neither has.
         runs: of the source; `missing_runs` are those the target does not have, oldest first.
-        differing: what both have, and not in the same form: `job <id>`, `run <name> <slot>`.
-        foreign: jobs and runs that only the target has.
+        missing_limits: set at run time in the source, and not in the target.
+        differing: what both have, and not in the same form: `job <id>`, `run <name> <slot>`, `limit <name>`.
+        foreign: jobs, runs and limits that only the target has.
         engines: names of the engines the source's jobs are at.
         source_digest, target_digest: SHA-256 of the hashes of all that the source has, as it is in each of the two.
     """
@@ -62,6 +63,7 @@ class Comparison:
     lost_torrents: int
     runs: int
     missing_runs: Sequence[Run]
+    missing_limits: Mapping[str, Any]
     differing: Sequence[str]
     foreign: int
     engines: frozenset[str]
@@ -78,13 +80,13 @@ class Comparison:
         if self.differing:
             raise NotCopied(f"the target has these in another form, and nothing is overwritten: {_named(self.differing)}")
         if self.foreign:
-            raise NotCopied(f"the target has {self.foreign} jobs or runs that the source does not have: choose an empty store")
+            raise NotCopied(f"the target has {self.foreign} jobs, runs or limits that the source does not have: choose an empty store")
 
     def check_equal(self) -> None:
         """Raise NotCopied unless the target has all of the source and nothing else."""
         self.check_extendable()
         lacks = [f"job {id}" for id in self.missing] + [f"run {run.name} {run.slot}" for run in self.missing_runs]
-        lacks += [f"torrent {name}" for name in self.missing_torrents]
+        lacks += [f"torrent {name}" for name in self.missing_torrents] + [f"limit {name}" for name in self.missing_limits]
         if lacks:
             raise NotCopied(f"the target does not have {_named(lacks)}: somebody uses one of the stores")
         if self.source_digest != self.target_digest:
@@ -101,6 +103,7 @@ def compare(source: JobStore, target: JobStore | None, turn: Turn) -> Comparison
     survey.jobs()
     survey.torrents()
     survey.runs()
+    survey.limits()
     return survey.result()
 
 
@@ -121,6 +124,7 @@ def copy(source: JobStore, target: JobStore, comparison: Comparison, turn: Turn,
         _copy_jobs(source, target, ids[start : start + BATCH])
         failpoints.hit("migrate.jobs")
     turn("copying", comparison.equal + len(ids), comparison.jobs)
+    target.set_limits(comparison.missing_limits)
     runs = comparison.missing_runs
     for start in range(0, len(runs), BATCH):
         turn("copying runs", start, len(runs))
@@ -143,6 +147,7 @@ class _Survey:
         self._equal = self._foreign = self._runs = self._lost = 0
         self._missing: list[str] = []
         self._missing_runs: list[Run] = []
+        self._missing_limits: dict[str, Any] = {}
         self._missing_torrents: list[str] = []
         self._names: set[str] = set()
         self._engines: set[str] = set()
@@ -197,6 +202,16 @@ class _Survey:
                 self._same(asdict(run), asdict(other), f"run {run.name} {run.slot}")
         self._foreign += len(theirs)
 
+    def limits(self) -> None:
+        theirs = self._target.limits() if self._target else {}
+        for name, value in sorted(self._source.limits().items()):
+            if name not in theirs:
+                self._mine.update(fingerprint({name: value}))
+                self._missing_limits[name] = value
+            else:
+                self._same({name: value}, {name: theirs.pop(name)}, f"limit {name}")
+        self._foreign += len(theirs)
+
     def result(self) -> Comparison:
         return Comparison(
             states={state: self._states[state] for state in State if self._states[state]},
@@ -207,6 +222,7 @@ class _Survey:
             lost_torrents=self._lost,
             runs=self._runs,
             missing_runs=self._missing_runs[::-1],
+            missing_limits=self._missing_limits,
             differing=self._differing,
             foreign=self._foreign,
             engines=frozenset(self._engines),

@@ -41,6 +41,11 @@ class MongoCollection:
         """Make updates of one document each; how many found theirs as they wanted it."""
         return self._call(lambda: self._collection.bulk_write(updates, ordered=False)).matched_count if updates else 0
 
+    def remove(self, ids: list[str]) -> None:
+        """Remove the documents with these ids; unknown ids are ignored."""
+        if ids:
+            self._call(lambda: self._collection.delete_many(of_ids(ids)))
+
     def change(self, where: Document, update: Mapping[str, Any] | Pipeline, *, upsert: bool = False) -> Document | None:
         """Update one document, which `where` finds or, with `upsert`, makes; what it is then, or None."""
         after = ReturnDocument.AFTER

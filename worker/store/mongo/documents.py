@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from collections.abc import Iterable
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from bson import ObjectId
@@ -10,7 +11,7 @@ from bson import ObjectId
 from worker.jobs.document import from_document, to_document
 from worker.jobs.model import Job
 from worker.jobs.states import State
-from worker.ports import Change, Run
+from worker.ports import Change, Run, Usage
 
 Document = dict[str, Any]
 
@@ -60,6 +61,16 @@ def check_follows(change: Change) -> None:
 def job_of(document: Document) -> Job:
     """The job of a document; the store's own fields are ignored."""
     return from_document(document | {"id": document["_id"]})
+
+
+def usage_of(counts: Iterable[Document], sizes: Iterable[Document]) -> dict[str, Usage]:
+    """Usage by user, from the results of `queries.user_counts` and `queries.user_bytes`."""
+    found = {row["_id"]: Usage(size=int(row["n"])) for row in sizes}
+    for row in counts:
+        user, n = row["_id"]["user"], int(row["n"])
+        known = found.get(user, Usage())
+        found[user] = replace(known, queued=n) if row["_id"]["state"] == State.QUEUED else replace(known, running=known.running + n)
+    return found
 
 
 def run_document(run: Run, place: int) -> Document:

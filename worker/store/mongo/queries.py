@@ -32,6 +32,7 @@ JOBS = "jobs"
 TORRENTS = "torrents"
 LEASES = "leases"
 RUNS = "runs"
+LIMITS = "limits"
 COUNTERS = "counters"
 
 #: The server's clock in milliseconds, read by the server at each use: no clock of ours decides whether a lease is over.
@@ -49,6 +50,7 @@ INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
         IndexModel([("state", ASCENDING), ("seq", DESCENDING)], name="jobs_by_state"),
         IndexModel([("user", ASCENDING), ("state", ASCENDING), ("seq", DESCENDING)], name="jobs_by_user"),
         IndexModel([("state", ASCENDING), ("_id", ASCENDING)], name="jobs_by_state_and_id"),
+        IndexModel([("user", ASCENDING), ("created_at", ASCENDING)], name="jobs_by_user_and_time"),
         IndexModel(
             [("at_engine", ASCENDING), ("state", ASCENDING)],
             name="jobs_at_engine",
@@ -188,6 +190,35 @@ def engine_counts() -> Pipeline:
         {"$match": {"at_engine": {"$gt": ""}, "state": {"$in": sorted(IN_SLOT)}}},
         {"$group": {"_id": "$at_engine", "n": {"$sum": 1}}},
     ]
+
+
+def user_counts(users: Sequence[str]) -> Pipeline:
+    """How many jobs of each user are in each state that `JobStore.usage` counts, from an index alone."""
+    states = [State.QUEUED.value, *sorted(IN_SLOT)]
+    by: Document = {"user": "$user", "state": "$state"}
+    return [{"$match": {"user": {"$in": users}, "state": {"$in": states}}}, {"$group": {"_id": by, "n": {"$sum": 1}}}]
+
+
+def user_bytes(users: Sequence[str], since: float) -> Pipeline:
+    """Bytes of each user's jobs recorded since then, for `JobStore.usage`."""
+
+    def known(path: str) -> Document:
+        return {"$ifNull": [path, 0]}
+
+    none_selected: Document = {"$eq": [{"$size": {"$ifNull": ["$select", []]}}, 0]}
+    described: Document = {"$cond": [none_selected, known("$description.size"), 0]}
+    expected: Document = {"$max": [known("$progress.total"), known("$progress.done"), known("$probe.size"), described]}
+    unfinished: Document = {"$cond": [{"$in": ["$state", sorted(LIVE)]}, expected, known("$progress.done")]}
+    size: Document = {"$cond": [{"$eq": ["$state", State.DONE.value]}, known("$result.size"), unfinished]}
+    return [{"$match": {"user": {"$in": users}, "created_at": {"$gte": since}}}, {"$group": {"_id": "$user", "n": {"$sum": size}}}]
+
+
+# ---- limits: {_id: name, value} --------------------------------------------------------------------------------
+
+
+def set_limit(name: str, value: Any) -> UpdateOne:
+    """Make the limit this one."""
+    return UpdateOne({"_id": name}, {"$set": {"value": value}}, upsert=True)
 
 
 # ---- counters --------------------------------------------------------------------------------------------------

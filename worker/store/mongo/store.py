@@ -21,12 +21,12 @@ from worker.jobs.errors import LeaseLost, Transient
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
-from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run
+from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run, Usage
 from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
 from worker.store.mongo import queries
 from worker.store.mongo.collection import MongoCollection
 from worker.store.mongo.connection import MongoConnection
-from worker.store.mongo.documents import Document, check_follows, job_of, new_document, run_document, run_of
+from worker.store.mongo.documents import Document, check_follows, job_of, new_document, run_document, run_of, usage_of
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -47,6 +47,7 @@ class MongoStore:
         self._torrents = MongoCollection(connection, queries.TORRENTS)
         self._leases = MongoCollection(connection, queries.LEASES)
         self._runs = MongoCollection(connection, queries.RUNS)
+        self._limits = MongoCollection(connection, queries.LIMITS)
         self._counters = MongoCollection(connection, queries.COUNTERS)
 
     def now(self) -> float:
@@ -145,6 +146,22 @@ class MongoStore:
     def engine_counts(self) -> dict[str, int]:
         """See `JobStore.engine_counts`."""
         return {row["_id"]: row["n"] for row in self._jobs.aggregate(queries.engine_counts())}
+
+    def usage(self, users: Iterable[str], since: float) -> dict[str, Usage]:
+        """See `JobStore.usage`."""
+        asked = list(users)
+        return usage_of(self._jobs.aggregate(queries.user_counts(asked)), self._jobs.aggregate(queries.user_bytes(asked, since)))
+
+    # ---- limits ----
+
+    def limits(self) -> dict[str, Any]:
+        """See `JobStore.limits`."""
+        return {row["_id"]: row["value"] for row in self._limits.find({})}
+
+    def set_limits(self, values: Mapping[str, Any], drop: Iterable[str] = ()) -> None:
+        """See `JobStore.set_limits`."""
+        self._limits.remove(list(drop))
+        self._limits.update([queries.set_limit(name, value) for name, value in values.items()])
 
     # ---- torrents ----
 

@@ -56,6 +56,30 @@ COUNTS = "SELECT state, count(*) FROM jobs GROUP BY state"
 ENGINE_COUNTS = f"""
     SELECT engine, count(*) FROM jobs INDEXED BY jobs_at_engine WHERE engine IS NOT NULL AND state IN ({_IN_SLOT}) GROUP BY engine
 """  # noqa: S608
+USER_COUNTS = """
+    SELECT user, state, count(*) FROM jobs
+    WHERE user IN (SELECT value FROM json_each(:users)) AND state IN (SELECT value FROM json_each(:states)) GROUP BY user, state
+"""
+#: A job that has ended counts what it got; any other what it is expected to have, or has by now.
+USER_BYTES = """
+    SELECT jobs.user, sum(CASE jobs.state
+        WHEN 'done' THEN json_extract(jobs.document, '$.result.size')
+        WHEN 'failed' THEN coalesce(json_extract(progress.document, '$.done'), 0)
+        WHEN 'cancelled' THEN coalesce(json_extract(progress.document, '$.done'), 0)
+        ELSE max(
+            coalesce(json_extract(progress.document, '$.total'), 0),
+            coalesce(json_extract(progress.document, '$.done'), 0),
+            coalesce(json_extract(jobs.document, '$.probe.size'), 0),
+            iif(json_array_length(jobs.document, '$.select') = 0, coalesce(json_extract(jobs.document, '$.description.size'), 0), 0)
+        ) END)
+    FROM jobs INDEXED BY jobs_by_user_and_time LEFT JOIN progress USING (seq)
+    WHERE jobs.user IN (SELECT value FROM json_each(:users)) AND json_extract(jobs.document, '$.created_at') >= :since GROUP BY jobs.user
+"""
+
+# ---- limits ----
+LIMITS = "SELECT name, value FROM limits"
+SET_LIMIT = "INSERT INTO limits (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+DROP_LIMIT = "DELETE FROM limits WHERE name = :name"
 
 # ---- torrents ----
 KEEP_TORRENT = "INSERT INTO torrents (id, document) VALUES (:id, :document) ON CONFLICT (id) DO NOTHING"

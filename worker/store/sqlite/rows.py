@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from typing import Any
 
 from worker.jobs.document import from_document, to_document
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job
 from worker.jobs.states import State
-from worker.ports import Change, Run
+from worker.ports import Change, Run, Usage
 
 
 def row_of(job: Job) -> dict[str, Any]:
@@ -61,6 +62,15 @@ def run_of(row: tuple[str, str, str, float, float | None, int | None, str]) -> R
     """The run of a row of `runs`, in the order of its columns."""
     name, slot, owner, started_at, ended_at, ok, report = row
     return Run(name, slot, owner, started_at, ended_at, None if ok is None else bool(ok), json.loads(report))
+
+
+def usage_of(counts: Iterable[tuple[str, str, int]], sizes: Iterable[tuple[str, int]]) -> dict[str, Usage]:
+    """Usage by user, from (user, state, jobs) and (user, bytes)."""
+    found: dict[str, Usage] = {user: Usage(size=size) for user, size in sizes}
+    for user, state, n in counts:
+        known = found.get(user, Usage())
+        found[user] = replace(known, queued=n) if state == State.QUEUED else replace(known, running=known.running + n)
+    return found
 
 
 def to_json(value: Any) -> str:

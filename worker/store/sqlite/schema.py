@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 #: `PRAGMA user_version` of the tables below; 0 is an empty file.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 HEADER = b"SQLite format 3\0"
 
@@ -17,6 +17,11 @@ JOBS_UNPOSTED = """
     CREATE INDEX jobs_unposted ON jobs (json_extract(hook, '$.receiver'), json_extract(hook, '$.not_before'), changed)
     WHERE event > json_extract(hook, '$.sent')
 """
+
+#: What was set at run time; the value is JSON.
+LIMITS = "CREATE TABLE limits (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+
+JOBS_BY_USER_AND_TIME = "CREATE INDEX jobs_by_user_and_time ON jobs (user, json_extract(document, '$.created_at'))"
 
 TABLES = (
     # One row, so that every process of a boot reads the same clock and every write has a place in one order.
@@ -93,6 +98,8 @@ TABLES = (
     "CREATE INDEX jobs_unsent ON jobs (changed) WHERE event > sent",
     "CREATE INDEX jobs_undescribed ON jobs (id) WHERE undescribed = 1",
     JOBS_UNPOSTED,
+    LIMITS,
+    JOBS_BY_USER_AND_TIME,
     "INSERT INTO meta VALUES (1, '', 0, 0, 0)",
 )
 
@@ -112,6 +119,7 @@ UPGRADES: Mapping[int, tuple[str, ...]] = {
         "CREATE INDEX jobs_undescribed ON jobs (id) WHERE undescribed = 1",
     ),
     2: ("ALTER TABLE jobs ADD COLUMN hook TEXT", JOBS_UNPOSTED),
+    3: (LIMITS, JOBS_BY_USER_AND_TIME),
 }
 
 

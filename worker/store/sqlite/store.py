@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,13 +14,13 @@ from typing import Any
 from worker.jobs.errors import LeaseLost
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress
-from worker.jobs.states import State
-from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run
+from worker.jobs.states import IN_SLOT, State
+from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run, Usage
 from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
 from worker.store.sqlite import queries
 from worker.store.sqlite.boot_clock import Anchor, BootClock
 from worker.store.sqlite.connections import Connections
-from worker.store.sqlite.rows import change_row, hook_json, job_of, row_of, run_of, to_json
+from worker.store.sqlite.rows import change_row, hook_json, job_of, row_of, run_of, to_json, usage_of
 from worker.store.sqlite.schema import is_current, prepare
 
 
@@ -147,6 +148,26 @@ class SqliteStore:
         """See `JobStore.engine_counts`."""
         with self._connections.reading() as connection:
             return dict(connection.execute(queries.ENGINE_COUNTS).fetchall())
+
+    def usage(self, users: Iterable[str], since: float) -> dict[str, Usage]:
+        """See `JobStore.usage`."""
+        values = {"users": to_json(list(users)), "states": to_json([State.QUEUED, *sorted(IN_SLOT)]), "since": since}
+        with self._connections.reading() as connection:
+            counts = connection.execute(queries.USER_COUNTS, values).fetchall()
+            return usage_of(counts, connection.execute(queries.USER_BYTES, values).fetchall())
+
+    # ---- limits ----
+
+    def limits(self) -> dict[str, Any]:
+        """See `JobStore.limits`."""
+        with self._connections.reading() as connection:
+            return {name: json.loads(value) for name, value in connection.execute(queries.LIMITS)}
+
+    def set_limits(self, values: Mapping[str, Any], drop: Iterable[str] = ()) -> None:
+        """See `JobStore.set_limits`."""
+        with self._writing(0) as (connection, _):
+            connection.executemany(queries.DROP_LIMIT, [{"name": name} for name in drop])
+            connection.executemany(queries.SET_LIMIT, [{"name": name, "value": to_json(value)} for name, value in values.items()])
 
     # ---- torrents ----
 
