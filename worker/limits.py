@@ -12,6 +12,10 @@ RECONCILE_S = 60.0
 NUDGE_S = 5.0
 #: A job that cannot use the room there is does not stand before those that can; it is looked at again after this time.
 ASIDE_S = 2.0
+#: Nobody's turn is so far from the others' that it takes them more slot seconds (for each unit of weight) to come even.
+TURN_BOUND_S = 3_600.0
+#: Between two admissions more time than this was no waiting.
+TURN_GAP_S = 60.0
 STEP_BUDGET_S = 2.0
 #: From the first SIGTERM or SIGINT to the end of a process, whatever still runs then.
 DRAIN_S = 30.0

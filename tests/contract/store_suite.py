@@ -456,6 +456,18 @@ class QuerySuite(StoreFixtures):
         change(store, paused, paused.moved(State.PAUSED, NOW, "paused"))
         assert store.engine_counts() == {"aria2": 2, "aria2-2": 1}
 
+    def test_slots_are_counted_by_user_and_tier(self, store: JobStore) -> None:
+        assert store.slot_counts() == {}
+        for key, user, tier in (("a", "ann", "free"), ("b", "ann", "vip"), ("c", "bob: x", "free"), ("d", "bob: x", "free")):
+            job = a_job(key, user, tier=tier)
+            store.insert([job])
+            change(store, job, admitted(job))
+        store.insert([a_job("waits", "ann")])
+        paused = downloading(store, "e", user="ann")
+        assert store.slot_counts() == {("ann", "free"): 2, ("ann", "vip"): 1, ("bob: x", "free"): 2}
+        change(store, paused, paused.moved(State.PAUSED, NOW, "paused"))
+        assert store.slot_counts() == {("ann", "free"): 1, ("ann", "vip"): 1, ("bob: x", "free"): 2}
+
     def test_a_result_comes_back(self, store: JobStore) -> None:
         job = downloading(store, "a")
         job = change(store, job, job.moved(State.FINISHING, NOW, "finishing", result=Result("/f", 2**53, "a" * 64)))

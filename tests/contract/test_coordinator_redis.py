@@ -17,7 +17,7 @@ import pytest
 import redis as client
 
 from tests.contract.bucket_suite import SLOW, BucketSuite
-from tests.contract.coordinator_suite import CoordinatorSuite, Make, event, request, snapshot, until, waiting
+from tests.contract.coordinator_suite import CoordinatorSuite, Make, event, ids_of, moved, request, snapshot, until, waiting
 from tests.servers import missing, redis_programs
 from tests.tcp_proxy import TcpProxy
 from worker.cli.servers import Server, free_port, start_valkey
@@ -60,6 +60,8 @@ def fill(redis: Coordinator) -> None:
     redis.begin("finish", ["a"])
     redis.add_waiting([waiting("a", "u"), waiting("b", "u", due=1e9)])
     redis.take_tokens([[SLOW]])
+    redis.move_turns(moved(60.0, shares={"u": 1.0}))
+    redis.move_turns(moved(61.0, shares={"u": 1.0}))
     redis.put_progress("aria2", {"a": Progress(1)})
     redis.put_snapshot(snapshot("aria2"))
     redis.publish([event(1)])
@@ -87,6 +89,8 @@ def every_call(redis: Coordinator) -> list[Callable[[], object]]:
         lambda: redis.add_waiting([waiting("a", "u")]),
         lambda: redis.drop_waiting(["a"]),
         lambda: redis.waiting_heads(1, 0.0),
+        lambda: redis.move_turns(moved(1.0)),
+        lambda: redis.freed_lately(1.0),
         lambda: redis.waiting_place("a", "u"),
         lambda: redis.take_tokens([[SLOW]]),
         lambda: redis.tokens([SLOW]),
@@ -128,13 +132,16 @@ class TestRedisCoordinator(CoordinatorSuite):
             f"{p}:waiting:later": "zset",
             f"{p}:waiting:u:u": "zset",
             f"{p}:bucket:slow": "string",
+            f"{p}:waiting:shares": "hash",
+            f"{p}:waiting:clock": "hash",
+            f"{p}:waiting:freed": "hash",
             f"{p}:progress:aria2": "hash",
             f"{p}:engines": "set",
             f"{p}:engine:aria2": "string",
             f"{p}:events": "stream",
         }
         lasting = {key for key in types if self.raw.pttl(key) == -1}
-        assert lasting == {key for key in types if key.split(":")[1] in ("intake", "waiting", "engines", "events")}
+        assert lasting == {key for key in types if key.split(":")[1] in ("intake", "waiting", "engines", "events")} - {f"{p}:waiting:freed"}
 
     def test_parked_messages_are_kept_as_they_came_and_bounded(self, make: Make) -> None:
         redis = make(parked_max=2, parked_bytes=4)
@@ -148,6 +155,23 @@ class TestRedisCoordinator(CoordinatorSuite):
         assert [script(keys=[key], args=[60, "one call", 0]) for _ in range(2)] == [[0], [0]]
         assert [script(keys=[key], args=[60, "the next", 1]) for _ in range(2)] == [[1], [1]]
         assert redis.begin("finish", ["a"]) == {"a": 2}
+
+    def test_a_move_of_the_turns_that_is_sent_twice_moves_them_once(self, redis: RedisCoordinator) -> None:
+        redis.add_waiting([waiting("a", "u")])
+        script = self.raw.register_script(script_text("waiting_move"))
+        for mark in ("one call", "one call", "the next"):
+            script(keys=self.keys.turns, args=[1.0, 60, 3_600, 0, 0, 0, 0, mark, 1, "u", 0.5])
+        assert redis.waiting_heads(1, 0.0).lines[0].turn == 2.0
+
+    def test_what_an_older_version_wrote_is_taken_over_by_a_rebuild(self, redis: RedisCoordinator) -> None:
+        p = self.keys.prefix
+        self.raw.hset(f"{p}:waiting:jobs", mapping={"a": "5 0.0 u", "b": "6 0.0 u"})
+        self.raw.zadd(f"{p}:waiting:u:u", {"a": 5, "b": 6})
+        self.raw.zadd(f"{p}:waiting:users", {"u": 7})
+        assert ids_of(redis, 5, 0.0) == ["a", "b"]
+        redis.add_waiting([waiting("a", "u", since=1.0, tier="vip")])
+        redis.drop_waiting(["b"])
+        until(lambda: [(line.tier, line.ids, line.size) for line in redis.waiting_heads(5, 0.0).lines] == [("vip", ("a",), 1)])
 
     def test_consumers_that_ended_are_forgotten_and_those_with_messages_are_not(self, make: Make) -> None:
         redis = make(consumer_s=0.0)
@@ -165,12 +189,12 @@ class TestRedisCoordinator(CoordinatorSuite):
         jobs = [waiting(f"{user}{n}", user, since=n) for user in "abc" for n in range(3)]
         redis.add_waiting(jobs)
         self.raw.delete(f"{self.keys.prefix}:{lost}")
-        redis.waiting_heads(10, 0.0)
+        ids_of(redis, 10, 0.0)
         assert redis.waiting_size() < len(jobs)
         redis.add_waiting(jobs)
-        assert sorted(redis.waiting_heads(10, 0.0)) == sorted(job.id for job in jobs)
+        assert sorted(ids_of(redis, 10, 0.0)) == sorted(job.id for job in jobs)
         redis.drop_waiting([job.id for job in jobs])
-        assert (redis.waiting_heads(10, 0.0), redis.waiting_size()) == ([], 0)
+        assert (ids_of(redis, 10, 0.0), redis.waiting_size()) == ([], 0)
 
     def test_a_job_added_before_anybody_looked_does_not_hide_that_a_key_is_gone(self, redis: RedisCoordinator) -> None:
         jobs = [waiting(f"{user}{n}", user, since=n) for user in "abc" for n in range(3)]
@@ -179,18 +203,18 @@ class TestRedisCoordinator(CoordinatorSuite):
         redis.add_waiting(jobs[-1:])
         assert redis.waiting_size() < len(jobs)
         redis.add_waiting(jobs)
-        assert sorted(redis.waiting_heads(10, 0.0)) == sorted(job.id for job in jobs)
+        assert sorted(ids_of(redis, 10, 0.0)) == sorted(job.id for job in jobs)
 
     def test_an_entry_of_no_known_job_does_not_stand_in_the_way(self, redis: RedisCoordinator) -> None:
         redis.add_waiting([waiting("a", "u", since=2.0), waiting("b", "v")])
         self.raw.zadd(f"{self.keys.prefix}:waiting:u:u", {f"stray {n}": -n for n in range(50)})
-        until(lambda: redis.waiting_heads(3, 0.0) == ["a", "b"])
+        until(lambda: ids_of(redis, 3, 0.0) == ["a", "b"])
 
     def test_ten_thousand_users_cost_a_look_at_few_of_them(self, redis: RedisCoordinator) -> None:
         redis.add_waiting([waiting(f"{n:05d}", f"user {n}") for n in range(10_000)])
         before = self.raw.info("commandstats")
         start = time.monotonic()
-        assert len(redis.waiting_heads(100, 0.0)) == 100
+        assert len(redis.waiting_heads(100, 0.0, without=["user 1"]).lines) == 100
         assert time.monotonic() - start < 0.5
         after = self.raw.info("commandstats")
         calls = sum(after[name]["calls"] - before.get(name, {"calls": 0})["calls"] for name in after)
@@ -289,8 +313,8 @@ def test_after_a_flushall_everything_works_again_without_a_restart(own: Server, 
         redis.read_events(place, 10, 0.0)
     fill(redis)
     assert [entry.body for entry in redis.take_intake("a", 10)] == [request(1), request(2)]
-    assert redis.waiting_heads(10, 0.0) == ["a"]
     assert redis.tokens([SLOW]) == [pytest.approx(SLOW.burst - 1, abs=0.1)]
+    assert ids_of(redis, 10, 0.0) == ["a"]
     assert redis.rest("aria2", 1.0) is True
     assert set(redis.snapshots()) == {"aria2"}
     assert redis.read_events(reset.value.after, 10, 0.0)[0] == [event(1)]
@@ -457,7 +481,7 @@ def test_a_call_whose_answer_is_lost_is_made_again_and_gives_the_same_answer(own
         assert [entry.body for entry in redis.take_intake("a", 10)] == [request(n) for n in (1, 2, 2, 3)]
         lost(lambda: redis.add_waiting([waiting("a", "u")]))
         lost(lambda: redis.put_progress("aria2", {"a": Progress(1)}))
-        assert (redis.waiting_heads(5, 0.0), redis.progress({"aria2": ["a"]})) == (["a"], {"a": Progress(1)})
+        assert (ids_of(redis, 5, 0.0), redis.progress({"aria2": ["a"]})) == (["a"], {"a": Progress(1)})
         lost(lambda: redis.wake("aria2"))
         assert [redis.rest("aria2", 0.05), redis.rest("aria2", 0.05)] == [True, False]
         cutter.cut()

@@ -184,6 +184,7 @@ def test_a_file_of_the_first_version_opens_with_all_it_has(old_jobs: list[Job], 
     assert store.undescribed(9) == [torrent]
     assert sorted(store.at_engine("aria2"), key=lambda job: job.id) == at_engine
     assert store.engine_counts() == {"aria2": 1}
+    assert list(store.slot_counts().values()) == [1]
     assert [run.slot for run in store.runs("backup", 9)] == ["1"]
     assert lease_of(store, "engine:aria2").token == 8
     change(store, queued, queued.noted(NOW, "a change"))

@@ -1,10 +1,10 @@
-"""The step `admit`: heads of the waiting queues and the state of the engines in, records in `submitting` out."""
+"""The step `admit`: the users who wait and the state of the engines in, records in `submitting` out."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -12,11 +12,13 @@ from worker.admission.decide import TRIED_AGAIN, Admit, Decision, EngineView, Wa
 from worker.admission.queue import belongs
 from worker.admission.quotas import refused, size_of, too_large
 from worker.admission.rates import crowded, spend_starts
+from worker.admission.turns import Turns, holdings, moved, planned
 from worker.jobs.directories import work_directory
 from worker.jobs.model import Job, Transfer
 from worker.jobs.states import Reason, State
+from worker.jobs.tiers import Limits
 from worker.limits import ASIDE_S, LEASE_S, STEP_BUDGET_S, SUBMIT_WINDOW_S
-from worker.ports import Change, EngineSnapshot, Lease, Services, Step, WaitingJob
+from worker.ports import Change, EngineSnapshot, Lease, Services, Step, WaitingJob, WaitingLine
 
 LEASE_NAME = "admit"
 LEASE_RETRY_S = 0.02
@@ -30,10 +32,13 @@ def admit(services: Services, limit: int) -> int:
     with _turn(services) as lease:
         if lease is None:
             return 0
-        now = services.store.now()
-        jobs = _heads(services, limit, now)
-        views = engine_views(services)
-        changes, aside = _sorted(services, jobs, views, now)
+        now, limits = services.store.now(), services.tiers.fresh()
+        held = holdings(services.store.slot_counts(), services.tiers)
+        heads = services.coordinator.waiting_heads(limit, now, without=[user for user, had in held.items() if had.full])
+        lines = planned(heads, held, services.tiers, limit)
+        jobs = _jobs(services, lines)
+        turns = Turns(lines, held, services.tiers)
+        changes, aside = _sorted(services, jobs, turns, engine_views(services), limits, now)
         applied = services.store.apply(changes, lease) if changes else []
         if applied:
             services.failpoints.hit("admit.recorded")
@@ -44,6 +49,8 @@ def admit(services: Services, limit: int) -> int:
         services.nudger.nudge(Step.START)
     if State.FAILED in left.values():
         services.nudger.nudge(Step.NOTIFY)
+    if heads.users:
+        services.coordinator.move_turns(moved(turns, heads, held, services.tiers, now))
     if aside:
         services.failpoints.hit("admit.aside")
         services.coordinator.add_waiting([WaitingJob.of(job, due) for job, due in aside])
@@ -69,12 +76,13 @@ def _turn(services: Services) -> Iterator[Lease | None]:
             services.store.release_lease(lease)
 
 
-def _heads(services: Services, limit: int, now: float) -> list[Job]:
-    ids = services.coordinator.waiting_heads(limit, now)
+def _jobs(services: Services, lines: Sequence[WaitingLine]) -> dict[str, Job]:
+    """The jobs of the index; what is there and does not wait any more is taken out."""
+    ids = [id for line in lines for id in line.ids]
     jobs = services.store.get(ids)
-    waiting = [jobs[id] for id in ids if id in jobs and belongs(jobs[id])]
+    waiting = {id: jobs[id] for id in ids if id in jobs and belongs(jobs[id])}
     if len(waiting) < len(ids):
-        services.coordinator.drop_waiting(sorted({*ids} - {job.id for job in waiting}))
+        services.coordinator.drop_waiting(sorted({*ids} - {*waiting}))
     return waiting
 
 
@@ -86,18 +94,21 @@ def _view(name: str, snapshot: EngineSnapshot | None, live: int, services: Servi
 
 
 def _sorted(
-    services: Services, jobs: list[Job], views: Mapping[str, EngineView], now: float
+    services: Services, jobs: Mapping[str, Job], turns: Turns, views: Mapping[str, EngineView], limits: Limits, now: float
 ) -> tuple[list[Change], list[tuple[Job, float]]]:
     """What is to be written, and the jobs that wait for something else than the room that is left, each until its time."""
-    room, limits = dict(views), services.tiers.fresh()
+    room, changes = dict(views), list[Change]()
     decided: list[tuple[Job, Decision]] = []
-    changes: list[Change] = []
-    for job in jobs:
+    while (id := turns.next()) is not None:
+        job = jobs.get(id)
+        if job is None:
+            continue
         if refusal := too_large(size_of(job), limits.of(job.tier, job.user)):
             changes.append(Change(job, refused(job, refusal, services.clock.time())))
             continue
         decision = crowded(limits, room.values()) or decide(job, room, now)
         if isinstance(decision, Admit):
+            turns.admitted()
             room[decision.engine] = replace(room[decision.engine], live=room[decision.engine].live + 1)
         decided.append((job, decision))
     without = spend_starts(services, [job for job, decision in decided if isinstance(decision, Admit)], now)

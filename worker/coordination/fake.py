@@ -10,13 +10,15 @@ from typing import Any
 from worker.coordination import buckets, places, wire
 from worker.coordination.bounds import Bounds
 from worker.coordination.memory import Memory, Message
+from worker.coordination.waiting import WaitingIndex
+from worker.coordination.waiting_fake import FakeWaiting
 from worker.jobs.errors import Rejected, Transient
 from worker.jobs.model import Progress
 from worker.jobs.tiers import Bucket
-from worker.ports import SWEEPER, EngineSnapshot, IntakeEntry, WaitingJob
+from worker.ports import SWEEPER, EngineSnapshot, IntakeEntry
 
 
-class FakeCoordinator:
+class FakeCoordinator(FakeWaiting):
     """Implements `ports.Coordinator`.
 
     Args:
@@ -155,35 +157,6 @@ class FakeCoordinator:
             if memory.flags.get(f"claim {name}", ("", 0.0))[0] == holder:
                 del memory.flags[f"claim {name}"]
 
-    # ---- waiting index ----
-
-    def add_waiting(self, jobs: Sequence[WaitingJob]) -> None:
-        """See `ports.Coordinator`."""
-        with self._open() as memory:
-            for job in jobs:
-                memory.waiting.add(job)
-
-    def drop_waiting(self, ids: Sequence[str]) -> None:
-        """See `ports.Coordinator`."""
-        with self._open() as memory:
-            for id in ids:
-                memory.waiting.drop(id)
-
-    def waiting_heads(self, limit: int, now: float) -> list[str]:
-        """See `ports.Coordinator`."""
-        with self._open() as memory:
-            return memory.waiting.heads(limit, now)
-
-    def waiting_size(self) -> int:
-        """See `ports.Coordinator`."""
-        with self._open() as memory:
-            return len(memory.waiting)
-
-    def waiting_place(self, id: str, user: str) -> int | None:
-        """See `ports.Coordinator`."""
-        with self._open() as memory:
-            return memory.waiting.place(id, user)
-
     # ---- token buckets ----
 
     def take_tokens(self, asks: Sequence[Sequence[Bucket]], line_s: float = 0.0) -> list[float]:
@@ -268,6 +241,11 @@ class FakeCoordinator:
 
     def close(self) -> None:
         """See `ports.Coordinator`."""
+
+    @contextmanager
+    def _index(self) -> Iterator[WaitingIndex]:
+        with self._open() as memory:
+            yield memory.waiting
 
     @contextmanager
     def _open(self) -> Iterator[Memory]:

@@ -8,11 +8,14 @@
 | `<p>:nudge:<step>`      | string | 5 s                 | a nudge is pending                                         |
 | `<p>:wake:<loop>`       | list   | 60 s, one element   | the loop has something to do                               |
 | `<p>:claim:<name>`      | string | the claim's         | the holder                                                 |
-| `<p>:waiting:jobs`      | hash   | -                   | job id -> `<score> <due> <user>`                           |
+| `<p>:waiting:jobs`      | hash   | -                   | job id -> `<score> <due> <length of tier>:<tier><user>`    |
 | `<p>:waiting:u:<user>`  | zset   | while not empty     | job id by score (`waiting.score`), those that are due      |
 | `<p>:waiting:later`     | zset   | while not empty     | job id by `due`, those that were not due yet               |
 | `<p>:waiting:users`     | zset   | while not empty     | user by turn, those with a queue                           |
 | `<p>:bucket:<name>`     | string | until it is full    | `<tokens> <when, µs> <line, µs>`; see `take_tokens.lua`    |
+| `<p>:waiting:shares`    | hash   | until the next move | user -> by how much a second the turn moves                |
+| `<p>:waiting:clock`     | hash   | -                   | where newcomers begin; see `waiting_move.lua`              |
+| `<p>:waiting:freed`     | hash   | 15 min              | slots that became free in each minute; see there           |
 | `<p>:progress:<engine>` | hash   | 60 s                | job id -> JSON                                             |
 | `<p>:engine:<engine>`   | string | 15 s                | the owner's snapshot, JSON                                 |
 | `<p>:engines`           | set    | -                   | names of engines with a snapshot, or that had one          |
@@ -63,8 +66,13 @@ class Keys:
 
     @property
     def waiting(self) -> list[str]:
-        """The fixed keys of the waiting index, in the order in which the scripts take them: jobs, users, later."""
-        return [f"{self.prefix}:waiting:jobs", f"{self.prefix}:waiting:users", f"{self.prefix}:waiting:later"]
+        """The fixed keys of the waiting index, in the order in which the scripts take them: jobs, users, later, clock."""
+        return [f"{self.prefix}:waiting:{name}" for name in ("jobs", "users", "later", "clock")]
+
+    @property
+    def turns(self) -> list[str]:
+        """Of the same index, what moves the turns: users, clock, shares, freed."""
+        return [f"{self.prefix}:waiting:{name}" for name in ("users", "clock", "shares", "freed")]
 
     @property
     def queue_prefix(self) -> str:

@@ -7,20 +7,21 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker.coordination import buckets, places, waiting, wire
-from worker.coordination.bounds import BATCH, Bounds, batches
+from worker.coordination import buckets, places, wire
+from worker.coordination.bounds import Bounds, batches
 from worker.coordination.connection import Connection
 from worker.coordination.keys import GROUP, Keys
+from worker.coordination.waiting_redis import RedisWaiting
 from worker.jobs.errors import Rejected, Transient
 from worker.jobs.model import Progress
 from worker.jobs.tiers import Bucket
-from worker.ports import SWEEPER, EngineSnapshot, IntakeEntry, WaitingJob
+from worker.ports import SWEEPER, EngineSnapshot, IntakeEntry
 
 #: The server reads zero as "for ever", and some round down to milliseconds.
 BLOCK_S_MIN = 0.01
 
 
-class RedisCoordinator:
+class RedisCoordinator(RedisWaiting):
     """Implements `ports.Coordinator`; made once a process, after fork; safe to use from several threads.
 
     Redis 6.2, Valkey 7.2 or later; one server, not a Redis Cluster. Every call ends in about `answer_s`, and one
@@ -39,12 +40,11 @@ class RedisCoordinator:
         self._bounds = bounds or Bounds()
         self._keys = Keys(prefix)
         self._connection = Connection(url, max_connections=max_connections, bounds=self._bounds)
+        super().__init__(self._connection, self._keys)
         self._redis, self._blocking = self._connection.commands, self._connection.blocking
         script = self._connection.script
         self._offer, self._take, self._park = script("offer"), script("take"), script("park")
         self._begin, self._claim, self._unclaim = script("begin"), script("claim"), script("unclaim")
-        self._add, self._drop = script("waiting_add"), script("waiting_drop")
-        self._heads, self._place = script("waiting_heads"), script("waiting_place")
         self._events, self._tokens = script("events"), script("take_tokens")
 
     # ---- intake ----
@@ -150,34 +150,6 @@ class RedisCoordinator:
     def unclaim(self, name: str, holder: str) -> None:
         """See `ports.Coordinator`."""
         self._unclaim([self._keys.claim(name)], [holder])
-
-    # ---- waiting index ----
-
-    def add_waiting(self, jobs: Sequence[WaitingJob]) -> None:
-        """See `ports.Coordinator`. Adding what is there already is cheap, and mends the index when keys were deleted."""
-        for batch in batches(jobs):
-            rows: list[str | int | float] = [value for job in batch for value in (job.id, waiting.score(job), job.due, job.user)]
-            self._add(self._keys.waiting, [self._keys.queue_prefix, *rows])
-
-    def drop_waiting(self, ids: Sequence[str]) -> None:
-        """See `ports.Coordinator`. The users whose jobs go stand at the end of the turn from then on."""
-        for batch in batches(ids):
-            self._drop(self._keys.waiting, [self._keys.queue_prefix, *batch])
-
-    def waiting_heads(self, limit: int, now: float) -> list[str]:
-        """See `ports.Coordinator`. Costs grow with `limit`, not with users or jobs; the order changes by `drop_waiting` only."""
-        heads: list[str] = self._heads(self._keys.waiting, [self._keys.queue_prefix, limit, now, BATCH])
-        return heads
-
-    def waiting_size(self) -> int:
-        """See `ports.Coordinator`."""
-        with self._connection.answers():
-            return int(self._redis.hlen(self._keys.waiting[0]))
-
-    def waiting_place(self, id: str, user: str) -> int | None:
-        """See `ports.Coordinator`. For a job that is not due: how many of those that are would go before it."""
-        place: int | None = self._place([self._keys.waiting[0], self._keys.queue_prefix + user], [id, user])
-        return place
 
     # ---- token buckets ----
 

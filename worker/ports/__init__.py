@@ -4,7 +4,17 @@ One contract suite in `tests/contract` holds each implementation, the fakes incl
 synchronous, bounded by a time-out of the implementation's own, and raise `Transient` when a service does not answer.
 """
 
-from worker.ports.coordinator import Coordinator, EngineSnapshot, IntakeEntry, StreamReset, WaitingJob
+from worker.ports.coordinator import (
+    Coordinator,
+    EngineSnapshot,
+    Freed,
+    Heads,
+    IntakeEntry,
+    StreamReset,
+    TurnsMoved,
+    WaitingJob,
+    WaitingLine,
+)
 from worker.ports.engine import Engine, Fault, Features, FoundFile, Item, ItemStatus, Order, Poll
 from worker.ports.services import SWEEPER, Clock, Notifier, Nudger, Services, Step, Tiers
 from worker.ports.store import Applied, Change, Inserted, JobFilter, JobStore, Lease, Page, Run, Usage
@@ -20,6 +30,8 @@ __all__ = [
     "Fault",
     "Features",
     "FoundFile",
+    "Freed",
+    "Heads",
     "Inserted",
     "IntakeEntry",
     "Item",
@@ -37,6 +49,8 @@ __all__ = [
     "Step",
     "StreamReset",
     "Tiers",
+    "TurnsMoved",
     "Usage",
     "WaitingJob",
+    "WaitingLine",
 ]

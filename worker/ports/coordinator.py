@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ class WaitingJob:
 
     Attributes:
         due: store clock; it is in the index from the start, and at a head only from then on.
+        tier: what its user's weight and limits are asked by.
     """
 
     id: str
@@ -31,11 +32,68 @@ class WaitingJob:
     priority: int
     since: float
     due: float = 0.0
+    tier: str = "free"
 
     @staticmethod
     def of(job: Job, due: float = 0.0) -> WaitingJob:
         """The place of a queued job; not before `due`, nor before its own time."""
-        return WaitingJob(job.id, job.user, job.priority, job.created_at, max(due, job.not_before))
+        return WaitingJob(job.id, job.user, job.priority, job.created_at, max(due, job.not_before), job.tier)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingLine:
+    """A user who waits.
+
+    Attributes:
+        tier: of the first of his jobs.
+        turn: the user's clock, in seconds of one slot for each unit of weight; who is furthest behind is the next.
+        size: how many of his jobs are due.
+        ids: the first of them, by priority and age.
+    """
+
+    user: str
+    tier: str
+    turn: float
+    size: int
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Some of the users who wait, those furthest behind first, and how many there are in all."""
+
+    users: int
+    lines: tuple[WaitingLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnsMoved:
+    """What an admission did to the turns.
+
+    Attributes:
+        at: store clock.
+        steps: by how much the turns of those move on at once whose jobs were admitted.
+        shares: by how much a second each user's turn moves on from now on: the slots it has, over its weight.
+        pace: the same of the turn at which newcomers begin; all slots taken over the weights of all who take or want some.
+        reached: the largest turn at which a job was admitted; newcomers begin behind it.
+        before: slots taken before the admission; after: and now.
+    """
+
+    at: float
+    steps: Mapping[str, float]
+    shares: Mapping[str, float]
+    pace: float
+    reached: float
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """How many slots became free, and in how many seconds that was seen while somebody waited."""
+
+    slots: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +186,28 @@ class Coordinator(Protocol):
         """Give a claim back; nothing happens when it is somebody else's."""
 
     def add_waiting(self, jobs: Sequence[WaitingJob]) -> None:
-        """Put jobs in the waiting index; idempotent."""
+        """Put jobs in the waiting index, or move them to their new place; idempotent. The turn of a user who waits already stays."""
 
     def drop_waiting(self, ids: Sequence[str]) -> None:
-        """Take jobs out of the waiting index; idempotent."""
+        """Take jobs out of the waiting index; idempotent. A user with none left that is due has no turn any more."""
 
-    def waiting_heads(self, limit: int, now: float) -> list[str]:
-        """At most `limit` ids of jobs that are due, the first of each user's queue in turn, then the second of each, …
+    def waiting_heads(self, limit: int, now: float, *, depth: int = 8, without: Collection[str] = ()) -> Heads:
+        """The users whose turn is next, at most `limit`; users at the same turn by name. Looking moves no turn.
 
         Args:
             now: the store's clock.
+            depth: ids of each user, or more while all together are not more than `limit`; none gives none.
+            without: users who are passed over; they are in the number of all.
         """
+
+    def move_turns(self, moved: TurnsMoved) -> None:
+        """Move the turns on by the shares they had since the last call, then by the steps; and remember the new shares.
+
+        A user who comes, or comes back, begins behind `reached` and the pace. Nobody is more than `TURN_BOUND_S` before or behind.
+        """
+
+    def freed_lately(self, now: float) -> Freed:
+        """Slots that became free in the last ten minutes, by what `move_turns` was told."""
 
     def waiting_size(self) -> int:
         """Jobs in the index."""

@@ -178,6 +178,9 @@ class JobStore(Protocol):
     def set_limits(self, values: Mapping[str, Any], drop: Iterable[str] = ()) -> None:
         """Set limits of one's own, and forget others; those that are not named stay. Idempotent."""
 
+    def slot_counts(self) -> dict[tuple[str, str], int]:
+        """How many jobs of each (user, tier) take a slot; costs grow with those that do, not with those that wait."""
+
     def acquire_lease(self, name: str, owner: str, ttl_s: float) -> Lease | None:
         """The lease if it is free, has run out, or is the owner's already; a new token unless it is the owner's already.
 

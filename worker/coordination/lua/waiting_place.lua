@@ -3,11 +3,8 @@
 -- ARGV    1 id  2 user
 -- Output  the number, or nothing when the index does not have the job under this user
 local record = redis.call('HGET', KEYS[1], ARGV[1])
-if not record then
-  return false
-end
-local score, user = string.match(record, '^(%S+) %S+ (.*)$')
-if user ~= ARGV[2] then
+local score, length, rest = string.match(record or '', '^(%S+) %S+ (%d+):(.*)$')
+if not score or string.sub(rest, tonumber(length) + 1) ~= ARGV[2] then
   return false
 end
 return redis.call('ZRANK', KEYS[2], ARGV[1]) or redis.call('ZCOUNT', KEYS[2], '-inf', '(' .. score)

@@ -221,6 +221,11 @@ def set_limit(name: str, value: Any) -> UpdateOne:
     return UpdateOne({"_id": name}, {"$set": {"value": value}}, upsert=True)
 
 
+def slot_counts() -> Pipeline:
+    """`JobStore.slot_counts`: by index to those that take a slot."""
+    return [engine_counts()[0], {"$group": {"_id": {"user": "$user", "tier": "$tier"}, "n": {"$sum": 1}}}]
+
+
 # ---- counters --------------------------------------------------------------------------------------------------
 
 

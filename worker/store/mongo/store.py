@@ -163,6 +163,10 @@ class MongoStore:
         self._limits.remove(list(drop))
         self._limits.update([queries.set_limit(name, value) for name, value in values.items()])
 
+    def slot_counts(self) -> dict[tuple[str, str], int]:
+        """See `JobStore.slot_counts`."""
+        return {(row["_id"]["user"], row["_id"]["tier"]): row["n"] for row in self._jobs.aggregate(queries.slot_counts())}
+
     # ---- torrents ----
 
     def keep_torrent(self, document: bytes) -> str:

@@ -17,8 +17,8 @@ CHANGES = "SELECT changes FROM meta WHERE one = 1"
 
 # ---- jobs: writes ----
 INSERT = """
-    INSERT INTO jobs (id, user, state, version, changed, event, sent, engine, needs_owner, undescribed, document, hook)
-    VALUES (:id, :user, :state, :version, :changed, :event, :sent, :engine, :needs_owner, :undescribed, :document, :hook)
+    INSERT INTO jobs (id, user, state, version, changed, event, sent, engine, needs_owner, undescribed, document, hook, tier)
+    VALUES (:id, :user, :state, :version, :changed, :event, :sent, :engine, :needs_owner, :undescribed, :document, :hook, :tier)
     ON CONFLICT (id) DO NOTHING
 """
 APPLY = """
@@ -80,6 +80,7 @@ USER_BYTES = """
 LIMITS = "SELECT name, value FROM limits"
 SET_LIMIT = "INSERT INTO limits (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 DROP_LIMIT = "DELETE FROM limits WHERE name = :name"
+SLOT_COUNTS = f"SELECT user, tier, count(*) FROM jobs INDEXED BY jobs_in_slot WHERE state IN ({_IN_SLOT}) GROUP BY user, tier"  # noqa: S608
 
 # ---- torrents ----
 KEEP_TORRENT = "INSERT INTO torrents (id, document) VALUES (:id, :document) ON CONFLICT (id) DO NOTHING"

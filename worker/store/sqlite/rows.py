@@ -31,6 +31,7 @@ def row_of(job: Job) -> dict[str, Any]:
         "undescribed": int(job.needs_description),
         "document": to_json(document),
         "hook": hook_json(job.hook) if job.hook else None,
+        "tier": job.tier,
     }
 
 

@@ -22,6 +22,8 @@ JOBS_UNPOSTED = """
 LIMITS = "CREATE TABLE limits (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 
 JOBS_BY_USER_AND_TIME = "CREATE INDEX jobs_by_user_and_time ON jobs (user, json_extract(document, '$.created_at'))"
+#: Small, however many jobs there are, and `slot_counts` reads nothing else.
+JOBS_IN_SLOT = "CREATE INDEX jobs_in_slot ON jobs (user, tier) WHERE state IN ('downloading', 'submitting')"
 
 TABLES = (
     # One row, so that every process of a boot reads the same clock and every write has a place in one order.
@@ -49,7 +51,8 @@ TABLES = (
         needs_owner INTEGER NOT NULL,   -- Job.needs_owner, 0 or 1
         document    TEXT    NOT NULL,   -- JSON without progress, sent and hook
         undescribed INTEGER NOT NULL DEFAULT 0, -- Job.needs_description, 0 or 1
-        hook        TEXT                -- Job.hook, JSON
+        hook        TEXT,               -- Job.hook, JSON
+        tier        TEXT    NOT NULL DEFAULT 'free'
     )
     """,
     # Apart from the documents: a row here is 80 bytes, and all jobs of an engine get a new one every few seconds.
@@ -100,6 +103,7 @@ TABLES = (
     JOBS_UNPOSTED,
     LIMITS,
     JOBS_BY_USER_AND_TIME,
+    JOBS_IN_SLOT,
     "INSERT INTO meta VALUES (1, '', 0, 0, 0)",
 )
 
@@ -119,7 +123,13 @@ UPGRADES: Mapping[int, tuple[str, ...]] = {
         "CREATE INDEX jobs_undescribed ON jobs (id) WHERE undescribed = 1",
     ),
     2: ("ALTER TABLE jobs ADD COLUMN hook TEXT", JOBS_UNPOSTED),
-    3: (LIMITS, JOBS_BY_USER_AND_TIME),
+    3: (
+        LIMITS,
+        JOBS_BY_USER_AND_TIME,
+        "ALTER TABLE jobs ADD COLUMN tier TEXT NOT NULL DEFAULT 'free'",
+        "UPDATE jobs SET tier = json_extract(document, '$.tier') WHERE json_extract(document, '$.tier') <> 'free'",
+        JOBS_IN_SLOT,
+    ),
 }
 
 

@@ -169,6 +169,11 @@ class SqliteStore:
             connection.executemany(queries.DROP_LIMIT, [{"name": name} for name in drop])
             connection.executemany(queries.SET_LIMIT, [{"name": name, "value": to_json(value)} for name, value in values.items()])
 
+    def slot_counts(self) -> dict[tuple[str, str], int]:
+        """See `JobStore.slot_counts`."""
+        with self._connections.reading() as connection:
+            return {(user, tier): n for user, tier, n in connection.execute(queries.SLOT_COUNTS)}
+
     # ---- torrents ----
 
     def keep_torrent(self, document: bytes) -> str:
