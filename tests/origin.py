@@ -83,7 +83,8 @@ class Origin:
 
     Attributes:
         bytes_served: bytes of bodies written to sockets.
-        requests: requests received.
+        requests: requests received, without those of the next.
+        probes: HEAD, and GET for the first byte alone: a source is asked for its size, and `bytes_served` leaves them out.
         ends: when (monotonic clock) the last byte of a file was written, and with which byte that answer began.
     """
 
@@ -91,6 +92,7 @@ class Origin:
         self.directory = directory
         self.bytes_served: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
+        self.probes: Counter[str] = Counter()
         self.ends: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
         self.stopping = threading.Event()
         self._documents: dict[str, bytes] = {}
@@ -150,9 +152,12 @@ class Origin:
         with self._lock:
             return set(self._peers.get(bytes.fromhex(infohash[:40]), ()))
 
-    def requested(self, path: str) -> int:
-        """Count a request; its number for this path, from 1."""
+    def requested(self, path: str, *, probe: bool = False) -> int:
+        """Count a request; its number for this path, from 1, and of a probe that of the next request."""
         with self._lock:
+            if probe:
+                self.probes[path] += 1
+                return self.requests[path] + 1
             self.requests[path] += 1
             return self.requests[path]
 
@@ -203,7 +208,8 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         self.key = unquote(parts.path)
         self.query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        self.number = self.server.origin.requested(self.key)
+        self.is_probe = self.command == "HEAD" or self.headers.get("Range") == "bytes=0-0"
+        self.number = self.server.origin.requested(self.key, probe=self.is_probe)
         kind = parts.path.strip("/").split("/", 1)[0]
         answer = getattr(self, f"_{kind}", None) if kind in _KINDS else None
         if answer:
@@ -235,13 +241,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(206 if partial else 200, {**base, **headers})
         if self.command == "GET":
             self._body(pieces(start, end if cut_at is None else min(end, start + cut_at)))
-            if cut_at is None and end == size:
+            if cut_at is None and end == size and not self.is_probe:
                 self.server.origin.ends[self.key].append((time.monotonic(), start))
-        if cut_at is not None:
+        if cut_at is not None and self.command == "GET":
             self._reset()
 
     def _nolength(self) -> None:
         self._head(200, {"Connection": "close"})
+        if self.command == "HEAD":
+            return
         self._body(_pieces(0, self._size(), int(self.query.get("seed", 0))))
         self.close_connection = True
 
@@ -316,7 +324,8 @@ class _Handler(BaseHTTPRequestHandler):
             if self.command == "GET":
                 self.wfile.flush()
                 self.connection.sendfile(file, start, end - start)
-                self.server.origin.served(self.key, end - start)
+                if not self.is_probe:
+                    self.server.origin.served(self.key, end - start)
 
     # ---- what they are made of ----
 
@@ -359,7 +368,8 @@ class _Handler(BaseHTTPRequestHandler):
             for at in range(0, len(piece), step):
                 part = piece[at : at + step]
                 self.wfile.write(part)
-                self.server.origin.served(self.key, len(part))
+                if not self.is_probe:
+                    self.server.origin.served(self.key, len(part))
                 sent += len(part)
                 if rate:
                     self.wfile.flush()

@@ -61,7 +61,7 @@ CONFIGURATION: Mapping[str, Any] = {
     "task_default_queue": CONTROL,
     "task_queues": [Queue(CONTROL), Queue(JOBS), Queue(MAINTENANCE)],
     "task_routes": {
-        **{name: {"queue": JOBS} for name in ("haul.finish", "haul.describe", "haul.webhook")},
+        **{name: {"queue": JOBS} for name in ("haul.finish", "haul.describe", "haul.probe", "haul.webhook")},
         "haul.maintenance.*": {"queue": MAINTENANCE},
     },
     "task_create_missing_queues": False,

@@ -24,6 +24,14 @@ LOOPS_STOP_S = 20.0
 STEP_BATCH = 100
 #: A volume with less is full: it cannot take a piece of a torrent, and what needs less is not worth a try.
 FREE_BYTES_MIN = 16 * 1024 * 1024
+#: What stays free on every volume unless the settings say otherwise: for the records, logs and Redis, which may lie there, too.
+SPACE_RESERVE_BYTES = 64 * 1024 * 1024
+#: A job that has waited for space for so long is not passed any more by those that need less, for a time.
+SHORT_PATIENCE_S = 300.0
+#: So many of those that have waited for space longest are looked at by each admission.
+SHORT_LOOK = 20
+#: The others are looked at again after a quarter of the time they have waited, but at least so often.
+SHORT_ASIDE_S = 30.0
 #: A message of the intake that was read and not acknowledged for so long is read again, before all newer ones.
 RECLAIM_S = 10.0
 #: One intake runs at a time, for messages take effect in their order; one that died is waited for so long.
@@ -34,4 +42,5 @@ assert LEASE_GIVE_UP_S + RPC_TIMEOUT_S <= LEASE_S, "a call begun by a holder end
 assert RPC_TIMEOUT_S < LOOPS_STOP_S < DRAIN_S, "a loop that waits for an engine ends within the drain"
 assert NUDGE_S <= SWEEP_S / 2, "a sweep that found work comes again when no lost nudge keeps it back any more"
 assert RECLAIM_S < INTAKE_CLAIM_S, "what a dead intake left is read again before anything newer"
+assert FREE_BYTES_MIN <= SPACE_RESERVE_BYTES, "what is admitted leaves no volume full"
 assert RPC_TIMEOUT_S < SUBMIT_WINDOW_S, "a submission has time for at least one call"

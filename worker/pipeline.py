@@ -3,6 +3,7 @@
     accept · enqueue      a door writes the record                                   admission/doors.py
     intake                messages of bots become records and actions                admission/doors.py
     describe              the .torrent file of a URL is fetched and read             admission/describe.py
+    probe                 the source is asked for its size                           admission/probing.py
     admit                 queued      -> submitting, when there is room              admission/admit.py
     start                 submitting  -> downloading, by the owner of the engine     supervision/attend.py
     (tick)                downloading -> finishing | failed | paused | queued again  supervision/owner.py
@@ -24,6 +25,7 @@ from worker.admission.admit import admit
 from worker.admission.control import control
 from worker.admission.describe import describe
 from worker.admission.doors import Accepted, accept, enqueue, intake
+from worker.admission.probing import probe
 from worker.admission.queue import is_whole, rebuild
 from worker.admission.why import Why, overview, why
 from worker.delivery.finish import finish
@@ -47,6 +49,7 @@ def start(services: Services, limit: int) -> int:  # noqa: ARG001 - every step h
 STEPS: Mapping[Step, Callable[[Services, int], int]] = {
     Step.INTAKE: intake,
     Step.DESCRIBE: describe,
+    Step.PROBE: probe,
     Step.ADMIT: admit,
     Step.START: start,
     Step.FINISH: finish,
@@ -83,15 +86,16 @@ def sweep(services: Services, *, rebuilding: bool = False) -> list[Step]:
     """
     counts = services.store.counts((State.QUEUED, State.SUBMITTING, State.FINISHING))
     queued = counts.get(State.QUEUED, 0)
-    undescribed = len(services.store.undescribed(STEP_BATCH))
-    if rebuilding or not is_whole(services, queued, undescribed):
+    undescribed, unprobed = len(services.store.undescribed(STEP_BATCH)), len(services.store.unprobed(STEP_BATCH))
+    if rebuilding or not is_whole(services, queued, undescribed + unprobed):
         rebuild(services)
         if not rebuilding:
             services.metrics.reconciled.labels("", "index").inc()
     waits = {
         Step.INTAKE: services.coordinator.intake_size() > 0,
         Step.DESCRIBE: undescribed > 0,
-        Step.ADMIT: queued > undescribed,
+        Step.PROBE: unprobed > 0,
+        Step.ADMIT: queued > undescribed + unprobed,
         Step.START: counts.get(State.SUBMITTING, 0) > 0,
         Step.FINISH: counts.get(State.FINISHING, 0) > 0,
         Step.NOTIFY: bool(services.store.unsent(1)),

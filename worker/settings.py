@@ -17,11 +17,15 @@ import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from worker.limits import FREE_BYTES_MIN, SPACE_RESERVE_BYTES
+
 EMBEDDED = "embedded"
 #: Each may have posts under way at once.
 WEBHOOKS_MAX = 8
 
 _PLAIN = re.compile(r"[!-~]+")
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])i?)?B?", re.IGNORECASE)
+_UNITS = ("", "K", "M", "G", "T")
 
 
 class SettingsError(Exception):
@@ -122,6 +126,8 @@ class Settings(BaseSettings):
     metadata_timeout_s: float = Field(default=600.0, gt=0)
     stall_timeout_s: float = Field(default=3600.0, gt=0)
     seed_hours: float = Field(default=72.0, gt=0)
+    space_reserve: int = SPACE_RESERVE_BYTES
+    probe: Literal["always", "never"] = "always"
     aria2c: str | None = None
     qbittorrent: str | None = None
     valkey: str | None = None
@@ -147,6 +153,15 @@ class Settings(BaseSettings):
                     f"number {number} is no http or https address in ASCII without a fragment; percent-encode commas and blanks"
                 )
         return value
+
+    @field_validator("space_reserve", mode="before")
+    @classmethod
+    def _reserve(cls, value: Any) -> Any:
+        match = _BYTES.fullmatch(value.strip()) if isinstance(value, str) else None
+        size = int(float(match[1]) * 1024 ** _UNITS.index((match[2] or "").upper())) if match else value
+        if not isinstance(size, int) or size < FREE_BYTES_MIN:
+            raise ValueError(f"must be a size of at least {FREE_BYTES_MIN // 1024**2} MiB, such as 2 GiB")
+        return size
 
     @field_validator("timezone")
     @classmethod
@@ -183,6 +198,11 @@ class Settings(BaseSettings):
     def store_address(self) -> str:
         """The store's URL, the default filled in; may hold a password."""
         return self.store_url.get_secret_value() or f"sqlite:///{self.data_dir / 'haul.db'}"
+
+    @property
+    def probes(self) -> bool:
+        """True when sources are asked for their size before they are downloaded."""
+        return self.probe == "always"
 
     @property
     def redis_address(self) -> str:

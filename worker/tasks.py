@@ -44,6 +44,12 @@ def describe(self: StepTask) -> None:
     pipeline.run(self.services, Step.DESCRIBE)
 
 
+@shared_task(name="haul.probe", base=StepTask, bind=True)
+def probe(self: StepTask) -> None:
+    """Ask the sources of jobs for their size."""
+    pipeline.run(self.services, Step.PROBE)
+
+
 @shared_task(name="haul.admit", base=StepTask, bind=True)
 def admit(self: StepTask) -> None:
     """Start what may start."""

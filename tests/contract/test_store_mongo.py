@@ -19,6 +19,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from tests.contract.limits_suite import LimitsSuite
 from tests.contract.store_jobs import NOW, WAIT_S, a_job, a_torrent_job, admitted, change, downloading, some_jobs, until
 from tests.contract.store_races import StoreRaces
+from tests.contract.store_space import SpaceSuite
 from tests.contract.store_suite import LONG_S, SHORT_S, Opener, StoreSuite, lease_of
 from tests.mongo_proxy import MongoProxy, mongo_proxy
 from tests.mongodb import with_options
@@ -79,6 +80,10 @@ class TestContract(StoreSuite):
 
 class TestLimits(LimitsSuite):
     pass
+
+
+class TestSpace(SpaceSuite):
+    """What is kept for jobs, and who waits for some."""
 
 
 class TestRaces(StoreRaces):
@@ -358,6 +363,9 @@ FINDS: dict[str, tuple[str, dict[str, Any], queries.Order, str]] = {
     "needing_owner": (queries.JOBS, queries.needing_owner("aria2"), queries.OLDEST_CHANGE, "jobs_needing_owner"),
     "in_state": (queries.JOBS, queries.in_state(State.QUEUED, "a"), queries.BY_ID, "jobs_by_state_and_id"),
     "undescribed": (queries.JOBS, queries.undescribed("a"), queries.BY_ID, "jobs_undescribed"),
+    "unprobed": (queries.JOBS, queries.unprobed("a"), queries.BY_ID, "jobs_unprobed"),
+    "short_of_space": (queries.JOBS, queries.short_of_space(), queries.SHORT_LONGEST, "jobs_short"),
+    "promised": (queries.JOBS, queries.promised()[0]["$match"], [], "jobs_promised"),
     "unsent": (queries.JOBS, queries.unsent(), queries.OLDEST_CHANGE, "jobs_unsent"),
     "unposted": (queries.JOBS, queries.unposted("", NOW), queries.DUE, "jobs_unposted"),
     "page": (queries.JOBS, queries.page(JobFilter(), 9), queries.NEWEST, "jobs_newest"),

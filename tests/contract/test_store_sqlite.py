@@ -17,6 +17,7 @@ import pytest
 from tests.contract.limits_suite import LimitsSuite
 from tests.contract.store_jobs import NOW, a_job, a_torrent_job, admitted, change, described, some_jobs, started
 from tests.contract.store_races import StoreRaces
+from tests.contract.store_space import SpaceSuite
 from tests.contract.store_suite import Opener, StoreSuite, lease_of
 from worker.jobs.document import to_document
 from worker.jobs.errors import LeaseLost, Transient
@@ -48,6 +49,10 @@ class TestContract(StoreSuite):
 
 class TestLimits(LimitsSuite):
     pass
+
+
+class TestSpace(SpaceSuite):
+    """What is kept for jobs, and who waits for some."""
 
 
 class TestRaces(StoreRaces):
@@ -269,6 +274,8 @@ def test_every_query_goes_by_an_index_and_sorts_nothing(connection: sqlite3.Conn
         allowed += ("SCAN runs", "SCAN jobs")  # the tables' own order, and a limit
     if name in ("COUNTS", "ENGINE_COUNTS"):
         allowed += ("SCAN jobs USING COVERING INDEX",)  # all of them are counted
+    if name in ("PROMISED", "SHORT_OF_SPACE"):
+        allowed += ("SCAN jobs USING COVERING INDEX jobs_promised", "SCAN jobs USING INDEX jobs_short")  # partial, read in its order
     assert [line for line in plan if "SCAN" in line and not line.startswith(allowed)] == []
     assert [line for line in plan if "TEMP B-TREE" in line] == []
 
@@ -280,6 +287,9 @@ def test_every_query_goes_by_an_index_and_sorts_nothing(connection: sqlite3.Conn
         ("NEEDING_OWNER", "jobs_needing_owner (engine=?)"),
         ("UNSENT", "jobs_unsent"),
         ("UNDESCRIBED", "jobs_undescribed (id>?)"),
+        ("UNPROBED", "jobs_unprobed (id>?)"),
+        ("PROMISED", "COVERING INDEX jobs_promised"),
+        ("SHORT_OF_SPACE", "jobs_short"),
         ("UNPOSTED", "jobs_unposted (<expr>=? AND <expr><?)"),
         ("TORRENTS", "sqlite_autoindex_torrents_1 (id=?)"),
         ("IN_STATE", "jobs_by_state_and_id (state=? AND id>?)"),

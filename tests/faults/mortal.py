@@ -15,7 +15,8 @@ INWARD = frozenset({"now", "handle", "close", "rest"})
 #: Verbs that change nothing: to die there is to die at the next change.
 READS = frozenset(
     {
-        *("get", "at_engine", "needing_owner", "in_state", "undescribed", "unsent", "unposted", "counts", "engine_counts", "torrents"),
+        *("get", "at_engine", "needing_owner", "in_state", "undescribed", "unprobed", "unsent", "unposted", "counts", "engine_counts"),
+        *("torrents", "promised", "short_of_space"),
         *("poll", "files", "intake_size", "waiting_heads", "waiting_size", "snapshots", "looked"),
     }
 )

@@ -153,6 +153,8 @@ BEFORE_THE_ENGINE = (
     "intake.taken",
     "accept.recorded",
     "intake.recorded",
+    "probe.asked",
+    "probe.recorded",
     "admit.recorded",
     "admit.dropped",
     "start.intent",

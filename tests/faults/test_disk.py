@@ -28,10 +28,10 @@ GOES_ON_S = 75
 
 
 @contextlib.contextmanager
-def small_volume(path: Path, megabytes: int) -> Iterator[Path]:
+def small_volume(path: Path, megabytes: float) -> Iterator[Path]:
     """A volume of its own at this path, in memory."""
     path.mkdir(parents=True, exist_ok=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes * MB}", "none", path], capture_output=True, check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={int(megabytes * MB)}", "none", path], capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip(f"a small volume cannot be mounted, which needs root: {mounted.stderr.decode().strip()}")
     try:

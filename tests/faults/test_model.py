@@ -36,10 +36,10 @@ EXAMPLES = int(os.environ.get("HAUL_MODEL_EXAMPLES", "0"))
 #: Turns until pauses and cancellations are through, until everything has ended, and until it is tidied up.
 SETTLE_TURNS, END_TURNS, TIDY_TURNS = 9, 90, 11
 HOUR_S = 3_600
-#: Every failpoint on the way of a job, but for what the model has not: migrations, webhooks, and `.torrent` files.
+#: Every failpoint on the way of a job, but for what the model has not: migrations, webhooks, `.torrent` files and probes.
 SOURCES = [path.read_text() for path in Path(worker.__file__).parent.rglob("*.py")]
 POINTS = sorted({name for text in SOURCES for name in re.findall(r'failpoints\.hit\("([^"]+)"', text)})
-POINTS = [name for name in POINTS if name.partition(".")[0] not in ("migrate", "webhook", "describe", "sweep")]
+POINTS = [name for name in POINTS if name.partition(".")[0] not in ("migrate", "webhook", "describe", "probe", "sweep")]
 
 FAULTS = [
     Fault(Cause.NOT_FOUND, False, "there is no such file"),

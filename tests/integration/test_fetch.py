@@ -14,6 +14,7 @@ import pytest
 from tests.integration.answers import answering, resolving, said
 from tests.origin import Origin, content
 from worker.admission import fetch as module
+from worker.admission import line
 from worker.admission.fetch import fetch
 from worker.jobs.states import Cause
 from worker.ports import Fault
@@ -242,7 +243,7 @@ def test_a_name_is_resolved_once_and_its_forbidden_addresses_are_left_out(origin
     began = time.monotonic()
     assert fetch(url, BYTES_MAX, LOOPBACK) == content(10)
     assert asked == ["both.example"]
-    assert time.monotonic() - began < module.CONNECT_S, "the other address was not tried"
+    assert time.monotonic() - began < line.CONNECT_S, "the other address was not tried"
 
 
 def test_a_redirect_to_a_private_address_is_refused(origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,17 @@ def test_every_task_of_ours_is_a_step_or_a_door(app: HaulApp) -> None:
     assert {name for name in ours if not name.startswith("haul.")} == set()
     assert all(
         name in ours
-        for name in ("haul.intake", "haul.describe", "haul.admit", "haul.start", "haul.finish", "haul.notify", "haul.sweep", "haul.enqueue")
+        for name in (
+            "haul.intake",
+            "haul.describe",
+            "haul.probe",
+            "haul.admit",
+            "haul.start",
+            "haul.finish",
+            "haul.notify",
+            "haul.sweep",
+            "haul.enqueue",
+        )
     )
 
 

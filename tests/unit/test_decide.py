@@ -11,7 +11,6 @@ from worker.jobs.description import Description
 from worker.jobs.model import Job, SourceKind, Transfer, new_job
 from worker.jobs.requests import parse, source
 from worker.jobs.states import Reason, State
-from worker.limits import FREE_BYTES_MIN
 from worker.ports import Features
 
 
@@ -26,13 +25,6 @@ def queued(**changes: object) -> Job:
 
 def of_torrent(**changes: object) -> Job:
     return replace(new_job(parse({"uri": "http://host/x.torrent", "user": "u"}), 1.0), **changes)  # type: ignore[arg-type]
-
-
-def test_only_what_found_no_space_before_is_kept_from_a_full_disk() -> None:
-    assert decide(queued(), views(engine(free_bytes=0)), 0) == Admit("a")
-    waiting = queued(reason=Reason.SPACE)
-    assert decide(waiting, views(engine(free_bytes=FREE_BYTES_MIN)), 0) == decide(waiting, views(engine(free_bytes=None)), 0) == Admit("a")
-    assert decide(waiting, views(engine("a", free_bytes=0), engine("b", free_bytes=FREE_BYTES_MIN)), 0) == Admit("b")
 
 
 V2_ALONE = Description("d", "x", 5, 1, v2="2" * 64)
@@ -64,7 +56,6 @@ def test_equal_engines_are_taken_in_the_order_of_their_names() -> None:
         (queued(engine="z"), [engine()], Reason.ENGINE, "engine z is not set up"),
         (queued(not_before=15.0, message="refused"), [engine()], Reason.SCHEDULE, "tries again in 5 s: refused"),
         (queued(not_before=15.0, reason=Reason.SPACE, message="no space"), [engine()], Reason.SPACE, "waits: no space"),
-        (queued(reason=Reason.SPACE), [engine(free_bytes=FREE_BYTES_MIN - 1)], Reason.SPACE, "the disk of a is full"),
         (queued(engine="a"), [engine(features=TORRENTS)], Reason.ENGINE, "engine a cannot fetch http sources"),
         (of_torrent(), [engine(features=TORRENTS)], Reason.DESCRIPTION, "its .torrent file is being fetched"),
         (of_torrent(), [], Reason.DESCRIPTION, "its .torrent file is being fetched"),

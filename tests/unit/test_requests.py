@@ -234,7 +234,7 @@ def test_a_full_request_is_taken_as_it_was_meant() -> None:
 def test_a_torrent_file_is_a_source_by_its_content() -> None:
     request = parse({"torrent": TORRENT, "user": "42", "select": "1,3", "name": "mine"})
     assert (request.source.kind, request.source.uri) == (SourceKind.TORRENT, f"torrent:{hashlib.sha256(DOCUMENT).hexdigest()}")
-    assert (request.document, request.description, request.select) == (DOCUMENT, describe(DOCUMENT), (1, 3))
+    assert (request.document, request.description, request.select) == (DOCUMENT, describe(DOCUMENT, (1, 3)), (1, 3))
     assert request.name == "mine"
 
 

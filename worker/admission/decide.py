@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from worker.admission.space import Shortage, Space
 from worker.jobs.model import Job
+from worker.jobs.needs import needs_probe
 from worker.jobs.states import Reason
-from worker.limits import FREE_BYTES_MIN
 from worker.ports import Features
 
 #: What an engine could not take yet is given to it again, for as long as it takes; nothing failed.
@@ -22,7 +23,6 @@ class EngineView:
         capacity: jobs it may be given: its slots, and what it finished in the last seconds.
         live: jobs that take a slot now.
         alive: its owner saw it answer within the last seconds.
-        free_bytes: on its volume; None when it is not known.
     """
 
     name: str
@@ -30,17 +30,11 @@ class EngineView:
     capacity: int
     live: int
     alive: bool
-    free_bytes: int | None = None
 
     @property
     def room(self) -> int:
         """Jobs it can take now."""
         return max(0, self.capacity - self.live) if self.alive else 0
-
-    @property
-    def full(self) -> bool:
-        """True when its volume has no space worth a try."""
-        return self.free_bytes is not None and self.free_bytes < FREE_BYTES_MIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,30 +53,43 @@ class Wait:
     until: float | None = None
 
 
-Decision = Admit | Wait
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Not now and not later. `text` is for the user."""
+
+    text: str
 
 
-def decide(job: Job, engines: Mapping[str, EngineView], now: float) -> Decision:
+Decision = Admit | Wait | Reject
+
+
+def decide(job: Job, engines: Mapping[str, EngineView], now: float, space: Space | None = None) -> Decision:
     """Whether a queued job may start now, and where.
 
     Args:
         now: the store's clock.
+        space: on the engines' volumes; None for room without end.
     """
+    if needs_probe(job):
+        return Wait(Reason.PROBE, "its source is being asked for its size")
     if job.needs_description:
         return _undescribed(job, now)
     if job.not_before > now and job.reason in TRIED_AGAIN:
         return Wait(job.reason, f"waits: {job.message}", job.not_before)
     if job.not_before > now:
         return Wait(Reason.SCHEDULE, f"tries again in {job.not_before - now:.0f} s: {job.message or 'the last try failed'}", job.not_before)
-    able = _able(job, engines)
+    able = able_engines(job, engines)
     if not able:
         return Wait(Reason.ENGINE, _unable(job, engines))
+    shortages = {engine.name: space.shortage(job, engine.name) if space else None for engine in able}
+    if all(shortage and shortage.never for shortage in shortages.values()):
+        return Reject(_text(shortages.values()))
     alive = _suited(job, [engine for engine in able if engine.alive])
     if not alive:
         return Wait(Reason.ENGINE, f"{_names(able)} does not answer; the job starts when it is back")
-    roomy = [engine for engine in alive if job.reason is not Reason.SPACE or not engine.full]
+    roomy = [engine for engine in alive if shortages[engine.name] is None]
     if not roomy:
-        return Wait(Reason.SPACE, f"waits: the disk of {_names(alive)} is full; it goes on when there is space")
+        return Wait(Reason.SPACE, f"waits: {_text(shortages[engine.name] for engine in alive)}")
     free = [engine for engine in roomy if engine.room > 0]
     if not free:
         return Wait(Reason.SLOTS, f"all {sum(engine.capacity for engine in alive)} slots of {_names(alive)} are taken")
@@ -106,7 +113,8 @@ def _pinned(job: Job) -> str | None:
     return job.transfer.engine if job.transfer and job.transfer.attempt == job.attempt else job.engine
 
 
-def _able(job: Job, engines: Mapping[str, EngineView]) -> list[EngineView]:
+def able_engines(job: Job, engines: Mapping[str, EngineView]) -> list[EngineView]:
+    """Those that may take the job."""
     pinned = _pinned(job)
     named = [engine for name, engine in sorted(engines.items()) if pinned in (None, name)]
     return [engine for engine in named if engine.features.beyond(job) is None]
@@ -133,6 +141,11 @@ def beyond_all(job: Job, engines: Iterable[Features]) -> str | None:
     if any(what is None for what, _ in found):
         return None
     return max(found, key=lambda pair: pair[1])[0] if found else None
+
+
+def _text(shortages: Iterable[Shortage | None]) -> str:
+    """The words of the first of them, one that may pass before those that will not."""
+    return min((shortage for shortage in shortages if shortage), key=lambda shortage: shortage.never).text
 
 
 def _names(engines: list[EngineView]) -> str:

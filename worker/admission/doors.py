@@ -15,8 +15,9 @@ from worker.admission.control import control
 from worker.admission.decide import beyond_all
 from worker.admission.queue import announce, first_reason
 from worker.admission.quotas import Quotas, spend_requests
+from worker.admission.space import never_fits
 from worker.jobs import requests
-from worker.jobs.errors import Conflict, Rejected, Transient
+from worker.jobs.errors import Conflict, NoRoom, Rejected, Transient
 from worker.jobs.events import Event, EventType
 from worker.jobs.hooks import hook_of
 from worker.jobs.model import Job, Request, Source, SourceKind, job_id, new_job
@@ -67,7 +68,9 @@ def _new(services: Services, request: Request, id: str | None = None) -> Job:
         services.store.keep_torrent(request.document)
         services.failpoints.hit("accept.kept")
     job = new_job(request, services.clock.time(), id)
-    return replace(job, reason=first_reason(job), hook=hook_of(request.webhook, services.settings.webhook_addresses))
+    return replace(
+        job, reason=first_reason(job, probing=services.settings.probes), hook=hook_of(request.webhook, services.settings.webhook_addresses)
+    )
 
 
 def record(services: Services, jobs: Sequence[Job]) -> list[Inserted]:
@@ -225,9 +228,11 @@ def _allowed(services: Services, request: Request) -> None:
     engines = services.engines
     if request.engine is not None and request.engine not in engines:
         raise Rejected("engine", f"there is no engine {request.engine!r}", fix=f"one of: {', '.join(sorted(engines)) or 'none'}")
-    if what := unfetchable(services, new_job(request, 0.0)):
-        field = "torrent" if request.document is not None else "uri"
+    field, job = "torrent" if request.document is not None else "uri", new_job(request, 0.0)
+    if what := unfetchable(services, job):
         raise Rejected(field, what, fix="ask the operator to add an engine that can")
+    if what := never_fits(services, job):
+        raise NoRoom(field, what, fix="select some of its files, or ask the operator for a larger disk")
 
 
 def unfetchable(services: Services, job: Job) -> str | None:

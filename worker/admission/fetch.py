@@ -1,55 +1,19 @@
-"""Small documents fetched by us, over HTTP: within bounds, and for a guarded job from permitted addresses only.
-
-Every connection, each redirect's too, goes to an address that was looked at; no name is resolved a second time. A fetch has a
-session of its own, so that no cookie, password or connection of one user's job serves another's.
-"""
+"""Small documents fetched by us, over HTTP: within bounds, and for a guarded job from permitted addresses only."""
 
 from __future__ import annotations
 
-import http.client
-import socket
-import ssl
-import threading
-import time
-from collections.abc import Sequence
-from contextlib import suppress
-from functools import partial
-from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
-
 import requests
-import urllib3.exceptions
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import DecodeError, IncompleteRead
 
-from worker.admission import egress
+from worker.admission.line import Line, Networks, Refused, fault_of
 from worker.jobs.retries import status_cause
 from worker.jobs.states import Cause
 from worker.ports import Fault
 
 #: For everything; what a system's resolver takes for a name comes on top.
 DEADLINE_S = 20.0
-#: For each address of a name, and for each silence.
-CONNECT_S = 6.0
-REDIRECTS_MAX = 5
 CHUNK_BYTES = 65_536
-AGENT = "haul"
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-Networks = Sequence[IPv4Network | IPv6Network]
 
 _LATE = Fault(Cause.UNREACHABLE, True, f"the server did not send the file within {DEADLINE_S:g} s")
-
-
-class _Refused(Exception):
-    """A fetch that ends here, with its fault."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.detail)
-        self.fault = fault
 
 
 def fetch(uri: str, bytes_max: int, allowed: Networks | None) -> bytes | Fault:
@@ -60,207 +24,28 @@ def fetch(uri: str, bytes_max: int, allowed: Networks | None) -> bytes | Fault:
         bytes_max: of the body.
         allowed: networks that may be reached although they are private; None lets any address pass.
     """
-    with _Line(allowed) as line:
+    with Line(allowed, DEADLINE_S, _LATE) as line:
         try:
-            return line.read(uri, bytes_max)
-        except _Refused as refused:
+            with line.opened("GET", uri) as answer:
+                return _body(line, answer, bytes_max)
+        except Refused as refused:
             return refused.fault
         except Exception as error:
-            fault = _fault(error)
+            fault = fault_of(error)
             if fault is None:
                 raise
             return _LATE if line.late else fault
 
 
-class _Line:
-    """The connections of one fetch, all of which end with its time."""
-
-    def __init__(self, allowed: Networks | None) -> None:
-        self._allowed = allowed
-        self._ends = time.monotonic() + DEADLINE_S
-        self._sockets: list[socket.socket] = []
-        self._timer = threading.Timer(DEADLINE_S, self._hang_up)
-        self._timer.daemon = True
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.headers.update({"User-Agent": AGENT, "Accept-Encoding": "identity"})
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter(self))
-
-    def __enter__(self) -> _Line:
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        self._session.close()
-        for watched in self._sockets:
-            watched.close()
-
-    @property
-    def late(self) -> bool:
-        """True when the time is over."""
-        return time.monotonic() >= self._ends
-
-    def read(self, uri: str, bytes_max: int) -> bytes:
-        """See `fetch`. Raises _Refused, and what the libraries raise."""
-        login, here = _login(uri), uri
-        for _ in range(REDIRECTS_MAX + 1):
-            timeout = (CONNECT_S, min(CONNECT_S, self._left()))
-            with self._session.get(_bare(here), auth=login, stream=True, allow_redirects=False, timeout=timeout) as answer:
-                if answer.status_code not in REDIRECTS:
-                    return self._body(answer, bytes_max)
-                there = _target(here, answer.headers.get("Location", ""))
-            login = _login(there) or (login if _origin(there) == _origin(here) else None)
-            here = there
-        raise _Refused(Fault(Cause.HTTP, False, "too many redirects"))
-
-    def connect(self, host: str, port: int) -> socket.socket:
-        """A connection to the first address of a host that may be reached and answers. Raises _Refused or OSError."""
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        usable = [entry for entry in found if self._permits(str(entry[4][0]))]
-        if not usable:
-            raise _Refused(Fault(Cause.REFUSED, False, "the server's address is in a private network"))
-        failure = OSError("no address")
-        for family, kind, protocol, _, address in usable:
-            connection = socket.socket(family, kind, protocol)
-            try:
-                self._open(connection, address)
-            except OSError as error:
-                connection.close()
-                failure = error
-            except _Refused:
-                connection.close()
-                raise
-            else:
-                return connection
-        raise failure
-
-    def _open(self, connection: socket.socket, address: Any) -> None:
-        connection.settimeout(min(CONNECT_S, self._left()))
-        connection.connect(address)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._sockets.append(connection.dup())  # TLS takes the other one over
-        self._left()  # what came too late for `_hang_up` ends here
-
-    def _permits(self, address: str) -> bool:
-        return self._allowed is None or egress.permitted(ip_address(address.partition("%")[0]), self._allowed)
-
-    def _body(self, answer: requests.Response, bytes_max: int) -> bytes:
-        if answer.status_code != 200:
-            cause, passing = status_cause(answer.status_code)
-            raise _Refused(Fault(cause, passing, f"the server answered with status {answer.status_code}"))
-        body = bytearray()
-        while piece := answer.raw.read1(CHUNK_BYTES, decode_content=True):
-            body += piece
-            if len(body) > bytes_max:
-                raise _Refused(Fault(Cause.SOURCE, False, f"the server sent more than {bytes_max} bytes"))
-            self._left()
-        self._left()  # a connection that we hung up looks like the end of the body
-        return bytes(body)
-
-    def _left(self) -> float:
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise _Refused(_LATE)
-        return left
-
-    def _hang_up(self) -> None:
-        """A server that sends a byte now and then holds up nobody for longer."""
-        for watched in list(self._sockets):
-            with suppress(OSError):
-                watched.shutdown(socket.SHUT_RDWR)
-
-
-# ---- urllib3: its connections, made by a line ------------------------------------------------------------------
-
-
-class _Connection(HTTPConnection):
-    def __init__(self, line: _Line, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._line = line
-
-    def _new_conn(self) -> socket.socket:
-        return self._line.connect(self.host, self.port or 80)
-
-
-class _SecureConnection(HTTPSConnection):
-    def __init__(self, line: _Line, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._line = line
-
-    def _new_conn(self) -> socket.socket:
-        return self._line.connect(self.host, self.port or 443)
-
-
-class _Pool(HTTPConnectionPool):
-    def __init__(self, *args: Any, line: _Line, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.ConnectionCls = partial(_Connection, line)  # type: ignore[assignment]
-
-
-class _SecurePool(HTTPSConnectionPool):
-    def __init__(self, *args: Any, line: _Line, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.ConnectionCls = partial(_SecureConnection, line)  # type: ignore[assignment]
-
-
-class _Adapter(HTTPAdapter):
-    def __init__(self, line: _Line) -> None:
-        super().__init__(max_retries=0)
-        pools = {"http": partial(_Pool, line=line), "https": partial(_SecurePool, line=line)}
-        self.poolmanager.pool_classes_by_scheme = pools
-
-
-# ---- addresses and faults --------------------------------------------------------------------------------------
-
-
-def _login(uri: str) -> tuple[str, str] | None:
-    parts = urlsplit(uri)
-    return (unquote(parts.username or ""), unquote(parts.password or "")) if parts.username is not None else None
-
-
-def _bare(uri: str) -> str:
-    parts = urlsplit(uri)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
-
-
-def _origin(uri: str) -> tuple[str, str]:
-    parts = urlsplit(uri)
-    return parts.scheme, parts.netloc.rpartition("@")[2]
-
-
-def _target(here: str, location: str) -> str:
-    """Where a redirect leads. Raises _Refused."""
-    there = urljoin(_bare(here), location.strip())
-    scheme = urlsplit(there).scheme
-    if scheme == "magnet":
-        raise _Refused(Fault(Cause.SOURCE, False, "the server has a magnet link in its place; ask for that"))
-    if not location or scheme not in ("http", "https"):
-        raise _Refused(Fault(Cause.HTTP, False, "the server redirects to something that is not http or https"))
-    return there
-
-
-def _fault(error: BaseException) -> Fault | None:
-    """What an exception of the libraries means, by what it was made from; None for a fault of ours."""
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        link = link.__cause__ or link.__context__
-    return next((fault for kinds, fault in _BY_KIND if any(isinstance(link, kinds) for link in chain)), None)
-
-
-#: The first that occurs counts; the libraries' errors are OSErrors or ValueErrors of their own.
-_BY_KIND: Sequence[tuple[tuple[type[BaseException], ...], Fault]] = (
-    ((ssl.SSLError, requests.exceptions.SSLError), Fault(Cause.UNREACHABLE, False, "no secure connection could be made (TLS)")),
-    ((socket.gaierror,), Fault(Cause.UNREACHABLE, True, "the server's name cannot be resolved")),
-    (
-        (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError),
-        Fault(Cause.UNREACHABLE, True, "the server did not answer in time"),
-    ),
-    ((ConnectionRefusedError,), Fault(Cause.UNREACHABLE, True, "the server refuses connections")),
-    ((ConnectionError, http.client.IncompleteRead, IncompleteRead), Fault(Cause.INTERRUPTED, True, "the connection broke")),
-    ((ValueError, http.client.HTTPException, DecodeError), Fault(Cause.HTTP, False, "the server's answer cannot be read")),
-    ((OSError, urllib3.exceptions.HTTPError), Fault(Cause.UNREACHABLE, True, "no connection to the server")),
-)
+def _body(line: Line, answer: requests.Response, bytes_max: int) -> bytes:
+    if answer.status_code != 200:
+        cause, passing = status_cause(answer.status_code)
+        raise Refused(Fault(cause, passing, f"the server answered with status {answer.status_code}"))
+    body = bytearray()
+    while piece := answer.raw.read1(CHUNK_BYTES, decode_content=True):
+        body += piece
+        if len(body) > bytes_max:
+            raise Refused(Fault(Cause.SOURCE, False, f"the server sent more than {bytes_max} bytes"))
+        line.left()
+    line.left()  # a connection that we hung up looks like the end of the body
+    return bytes(body)

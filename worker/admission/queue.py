@@ -1,6 +1,7 @@
 """The waiting index as admission keeps it: a Redis order of the store's `queued` records, rebuilt from them when it is lost.
 
-Jobs whose `.torrent` file is not fetched yet are `queued` and not in it: the step `describe` finds them in the store.
+Jobs whose `.torrent` file is not fetched yet, or whose source was not asked for its size, are `queued` and not in it: the steps
+`describe` and `probe` find them in the store.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from worker import logs
 from worker.jobs.errors import Transient
 from worker.jobs.model import Job, SourceKind
+from worker.jobs.needs import needs_probe
 from worker.jobs.states import Reason, State
 from worker.limits import STEP_BATCH
 from worker.ports import JobStore, Services, Step, WaitingJob
@@ -21,12 +23,18 @@ log = logs.get(__name__)
 
 def belongs(job: Job) -> bool:
     """Whether a job has a place in the index."""
-    return job.state is State.QUEUED and not job.needs_description
+    return job.state is State.QUEUED and not job.needs_description and not needs_probe(job)
 
 
-def first_reason(job: Job) -> Reason:
-    """What a job waits for that was just asked for."""
-    return Reason.DESCRIPTION if job.source.kind is SourceKind.TORRENT and job.description is None else Reason.TURN
+def first_reason(job: Job, *, probing: bool) -> Reason:
+    """What a job waits for that was just asked for.
+
+    Args:
+        probing: sources are asked for their size.
+    """
+    if job.source.kind is SourceKind.TORRENT and job.description is None:
+        return Reason.DESCRIPTION
+    return Reason.PROBE if probing and job.source.kind is SourceKind.HTTP and job.probe is None else Reason.TURN
 
 
 def announce(services: Services, jobs: Sequence[Job]) -> None:
@@ -40,6 +48,8 @@ def announce(services: Services, jobs: Sequence[Job]) -> None:
         services.nudger.nudge(Step.ADMIT)
     if any(job.needs_description for job in jobs):
         services.nudger.nudge(Step.DESCRIBE)
+    if any(needs_probe(job) for job in jobs):
+        services.nudger.nudge(Step.PROBE)
 
 
 def rebuild(services: Services) -> int:
@@ -57,8 +67,8 @@ def is_whole(services: Services, queued: int, undescribed: int) -> bool:
 
     Args:
         queued: jobs in this state.
-        undescribed: those of them without a description, of which at most `STEP_BATCH` were looked for. When there may be
-            more, an index that has too few jobs passes for whole; beat rebuilds it in any case.
+        undescribed: those of them without a description, or not asked for their size yet; at most `STEP_BATCH` of either were
+            looked for. When there may be more, an index that has too few jobs passes for whole; beat rebuilds it in any case.
     """
     missing = queued - undescribed - services.coordinator.waiting_size()
     return missing == 0 or (missing > 0 and undescribed >= STEP_BATCH)

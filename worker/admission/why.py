@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from worker.admission.admit import engine_views
-from worker.admission.decide import Admit, decide
+from worker.admission.decide import Admit, Reject, decide
 from worker.admission.rates import crowded, without_token
+from worker.admission.views import seen_now
 from worker.jobs.errors import NotFound, Transient
 from worker.jobs.model import Job
 from worker.jobs.states import Phase, State, Want
+from worker.limits import SHORT_LOOK
 from worker.ports import Services
 
 
@@ -74,13 +75,15 @@ def _queued(services: Services, job: Job) -> Why:
     now = services.store.now()
     try:
         ahead = services.coordinator.waiting_place(job.id, job.user)
-        views = engine_views(services)
-        decision = crowded(services.tiers.fresh(), views.values()) or decide(job, views, now)
+        views, space = seen_now(services, services.store.short_of_space(SHORT_LOOK), now)
+        decision = crowded(services.tiers.fresh(), views.values()) or decide(job, views, now, space)
         if isinstance(decision, Admit):
             decision = without_token(services, job, now) or decision
     except Transient as error:
         return Why(job, f"waits; {error}", str(job.reason) if job.reason else None)
     place = f"; {ahead} of {job.user}'s own jobs go first" if ahead else ""
+    if isinstance(decision, Reject):
+        return Why(job, f"it is about to be refused: {decision.text}")
     if isinstance(decision, Admit):
         return Why(job, f"it is about to start on {decision.engine}{place}", None, ahead)
     until = max(0.0, decision.until - now) if decision.until is not None else None

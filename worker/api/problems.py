@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from worker.jobs.errors import Conflict, NotFound, Rejected, Transient
+from worker.jobs.errors import Conflict, NoRoom, NotFound, Rejected, Transient
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -68,8 +68,10 @@ def install(app: FastAPI) -> None:
 
 
 def of_rejected(error: Rejected) -> ProblemResponse:
-    """404, 409, 429 when trying again may help, else 422."""
+    """404, 409, 507 when it will never fit, 429 when trying again may help, else 422."""
     status = 422 if error.retry_after_s is None else 429
+    if isinstance(error, NoRoom):
+        status = 507
     if isinstance(error, NotFound | Conflict):
         status = 404 if isinstance(error, NotFound) else 409
     detail = f"{error.field}: {error.detail}"

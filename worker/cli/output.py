@@ -10,6 +10,7 @@ from typing import Any
 
 from worker.jobs.errors import Failed, Rejected, Transient
 from worker.jobs.model import Job, Progress
+from worker.jobs.sizes import size_text
 from worker.jobs.states import State
 
 
@@ -44,17 +45,6 @@ def print_json(value: Any) -> None:
 def note(text: str) -> None:
     """A remark for people, beside the data."""
     sys.stderr.write(f"haul: {text}\n")
-
-
-def size_text(count: float | None) -> str:
-    """Bytes in words: `4.0 MiB`; `?` when unknown."""
-    if count is None:
-        return "?"
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
 
 
 def time_text(seconds: float | None) -> str:

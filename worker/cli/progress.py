@@ -7,8 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from worker.cli.output import Exit, note, print_json, progress_text, size_text, state_text, title
+from worker.cli.output import Exit, note, print_json, progress_text, state_text, title
 from worker.jobs.model import Job, Progress
+from worker.jobs.sizes import size_text
 from worker.jobs.states import State
 from worker.jobs.view import job_view
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from worker.cli import options
-from worker.cli.output import Exit, print_json, size_text
+from worker.cli.output import Exit, print_json
+from worker.jobs.sizes import size_text
 
 if TYPE_CHECKING:
     from worker.ports import Services

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from worker.jobs.errors import Conflict, NotFound, Rejected, Transient
+from worker.jobs.errors import Conflict, NoRoom, NotFound, Rejected, Transient
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -50,8 +50,8 @@ class Api:
 def _problem(status: int, document: Mapping[str, Any], retry_after: str) -> Exception:
     """The error that a problem document of the API stands for."""
     field, detail = str(document.get("field") or "request"), str(document.get("detail") or f"HTTP status {status}")
-    if status >= 500 or status < 400:
+    kind = {404: NotFound, 409: Conflict, 507: NoRoom}.get(status, Rejected)
+    if (status >= 500 and kind is Rejected) or status < 400:
         return Transient("api", detail)
-    kind = {404: NotFound, 409: Conflict}.get(status, Rejected)
     after_s = float(retry_after) if retry_after.isdigit() else None
     return kind(field, detail.removeprefix(f"{field}: "), fix=str(document.get("fix") or ""), retry_after_s=after_s)

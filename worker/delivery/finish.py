@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from worker import logs, tries
 from worker.delivery import place, verify
 from worker.delivery.names import safe_name, safe_paths
-from worker.jobs.directories import delete_work, is_spent
+from worker.jobs.directories import delete_work, is_spent, standing
 from worker.jobs.errors import Failed, Transient
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Result
@@ -75,11 +75,8 @@ def _takes_long(job: Job) -> bool:
 
 def _apart(work: str, out: str) -> bool:
     """True when a move from one to the other is a copy."""
-    there = Path(out)
-    while not there.exists() and there != there.parent:
-        there = there.parent
     try:
-        return os.stat(work).st_dev != there.stat().st_dev
+        return os.stat(work).st_dev != standing(out).stat().st_dev
     except OSError:
         return False
 

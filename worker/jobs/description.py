@@ -14,6 +14,7 @@ class Description:
         size: bytes of all files, selected or not.
         files: how many there are.
         v1, v2: infohashes, 40 and 64 hexadecimal digits; one of them may be absent.
+        selected: bytes of the files that the job selects; None when it selects none.
     """
 
     document: str
@@ -22,3 +23,4 @@ class Description:
     files: int
     v1: str | None = None
     v2: str | None = None
+    selected: int | None = None

@@ -12,6 +12,10 @@ from worker.jobs.model import Job, Transfer
 from worker.jobs.states import Cause, State
 
 WORK = ".haul"
+#: Of `st_blocks`, whatever the file system's own are.
+BLOCK_BYTES = 512
+#: A work directory with more entries is measured in part.
+ENTRIES_MAX = 20_000
 
 
 def work_directory(volume: str, transfer: str, engine: str) -> str:
@@ -39,6 +43,35 @@ def delete_work(transfer: Transfer, volumes: Mapping[str, str]) -> None:
 def is_spent(job: Job) -> bool:
     """True when nothing goes on from what engines fetched for it: it is in place, given up by its user, or not what was asked for."""
     return job.state is State.CANCELLED or job.cause is Cause.CHECKSUM or (job.state is State.DONE and not job.seeding)
+
+
+def allocated_bytes(directory: str, entries_max: int = ENTRIES_MAX) -> tuple[int, int]:
+    """What the files below a directory take on the disk, and how many entries were looked at; 0 and 0 when there is none.
+
+    Files that are being written or removed meanwhile may be missed, as are those beyond `entries_max`: it is never too much.
+    """
+    total = looked = 0
+    left = [directory]
+    while left and looked < entries_max:
+        with contextlib.suppress(OSError), os.scandir(left.pop()) as entries:
+            for entry in entries:
+                looked += 1
+                with contextlib.suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(entry.path)
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_blocks * BLOCK_BYTES
+                if looked >= entries_max:
+                    break
+    return total, looked
+
+
+def standing(path: str | Path) -> Path:
+    """The path itself, or the nearest directory above it that exists."""
+    there = Path(path)
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    return there
 
 
 def has_hole(path: str) -> bool:

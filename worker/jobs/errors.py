@@ -31,6 +31,10 @@ class Conflict(Rejected):
     """The request contradicts a record: a known key with another source, or a state that does not allow the action."""
 
 
+class NoRoom(Rejected):
+    """No disk of ours will ever have room for what is asked for."""
+
+
 class NotFound(Rejected):
     """No such job."""
 

@@ -13,6 +13,7 @@ from worker.jobs.description import Description
 from worker.jobs.events import Event, EventType, extended
 from worker.jobs.hooks import Hook
 from worker.jobs.probe import Probe
+from worker.jobs.progress import Progress as Progress
 from worker.jobs.states import TERMINAL, Cause, Phase, Reason, State, Want, check
 
 
@@ -63,24 +64,6 @@ class Transfer:
     attempt: int
     directory: str
     submit_until: float
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What the engine showed last; bytes and bytes a second. `total` is None while unknown."""
-
-    done: int = 0
-    total: int | None = None
-    speed: int = 0
-    uploaded: int = 0
-    connections: int = 0
-
-    @property
-    def eta_s(self) -> float | None:
-        """Seconds to go at the present speed; None when unknown."""
-        if self.total is None or self.speed <= 0:
-            return None
-        return max(0, self.total - self.done) / self.speed
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +131,7 @@ class Job:
         not_before: store clock; not admitted earlier.
         sent: version of the last event told to the outside, by the event stream.
         hook: its webhook, if it has one.
+        short_since: store clock; since when it has waited for space.
     """
 
     id: str
@@ -179,7 +163,7 @@ class Job:
     attempt: int = 1
     failures: int = 0
     not_before: float = 0.0
-    progress: Progress = Progress()
+    progress: Progress = Progress()  # noqa: RUF009 - it is frozen
     result: Result | None = None
     seeding: bool = False
     events: tuple[Event, ...] = ()
@@ -187,6 +171,7 @@ class Job:
     hook: Hook | None = None
     created_at: float = 0.0
     updated_at: float = 0.0
+    short_since: float | None = None
 
     @property
     def terminal(self) -> bool:
@@ -256,7 +241,7 @@ class Job:
             ValueError: the move is not in the table of `worker.jobs.states`.
         """
         check(self.state, to)
-        return replace(self.noted(at, text, event=event, data=data, **changes), state=to)
+        return replace(self.noted(at, text, event=event, data=data, **changes), state=to, short_since=None)
 
     def noted(
         self,

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     SCHEDULE = "schedule"
     DUPLICATE = "duplicate"
     DESCRIPTION = "description"  # its .torrent file is being fetched
+    PROBE = "probe"  # its source is being asked for its size
 
 
 class Want(StrEnum):

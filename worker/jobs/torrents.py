@@ -123,7 +123,9 @@ def describe(data: bytes, select: Sequence[int] = ()) -> Description:
         known = f"from 1 to {len(numbers)}" if numbers[-1] == len(numbers) else ", ".join(map(str, numbers[:NUMBERS_SHOWN_MAX]))
         raise Rejected("select", f"there is no file {missing[0]}: {count}", fix=f"the numbers are {known}")
     name = torrent.name[:NAME_CHARACTERS_MAX]
-    return Description(hashlib.sha256(data).hexdigest(), name, torrent.size, len(torrent.files), torrent.v1, torrent.v2)
+    chosen = set(select)
+    selected = sum(file.size for file in torrent.files if file.number in chosen) if chosen else None
+    return Description(hashlib.sha256(data).hexdigest(), name, torrent.size, len(torrent.files), torrent.v1, torrent.v2, selected)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from worker.jobs.model import Job, Progress
+from worker.jobs.needs import announced
 from worker.jobs.states import State
 
 
@@ -17,7 +18,6 @@ def job_view(job: Job, progress: Progress | None = None) -> dict[str, Any]:
     shown = progress if progress is not None and job.state is State.DOWNLOADING else job.progress
     running = job.state is State.DOWNLOADING
     about = job.description
-    known = about.size if about and not job.select else None  # of selected files the record does not know it
     return {
         "id": job.id,
         "user": job.user,
@@ -38,7 +38,7 @@ def job_view(job: Job, progress: Progress | None = None) -> dict[str, Any]:
         "engine": job.transfer.engine if job.transfer else job.engine,
         "attempt": job.attempt,
         "done_bytes": shown.done,
-        "total_bytes": shown.total if shown.total is not None else known,
+        "total_bytes": shown.total if shown.total is not None else announced(job),
         "speed": shown.speed if running else 0,
         "eta_s": shown.eta_s if running else None,
         "path": job.result.path if job.result and job.state is State.DONE else None,

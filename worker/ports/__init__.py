@@ -17,7 +17,7 @@ from worker.ports.coordinator import (
 )
 from worker.ports.engine import Engine, Fault, Features, FoundFile, Item, ItemStatus, Order, Poll
 from worker.ports.services import SWEEPER, Clock, Notifier, Nudger, Services, Step, Tiers
-from worker.ports.store import Applied, Change, Inserted, JobFilter, JobStore, Lease, Page, Run, Usage
+from worker.ports.store import Applied, Change, Inserted, JobFilter, JobStore, Lease, Page, Promised, Run, Usage
 
 __all__ = [
     "SWEEPER",
@@ -44,6 +44,7 @@ __all__ = [
     "Order",
     "Page",
     "Poll",
+    "Promised",
     "Run",
     "Services",
     "Step",

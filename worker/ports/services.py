@@ -30,6 +30,7 @@ class Step(StrEnum):
 
     INTAKE = "intake"
     DESCRIBE = "describe"
+    PROBE = "probe"
     ADMIT = "admit"
     START = "start"
     FINISH = "finish"

@@ -94,6 +94,23 @@ class Usage:
     size: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """Space that is kept for jobs of one engine that go to one place; bytes.
+
+    Attributes:
+        out: `Job.out` of these jobs.
+        owed: what their work directories will still take: of each, what is expected less what was allocated when it was
+            last recorded, and never less than nothing.
+        whole: what is expected of them in all.
+    """
+
+    engine: str
+    out: str | None
+    owed: int
+    whole: int
+
+
 class JobStore(Protocol):
     """The records. One job is one document and every change to it one write.
 
@@ -130,6 +147,18 @@ class JobStore(Protocol):
 
     def undescribed(self, limit: int, *, after: str | None = None) -> list[Job]:
         """Jobs for which `Job.needs_description` holds, in the order of their ids, those with an id after `after`."""
+
+    def unprobed(self, limit: int, *, after: str | None = None) -> list[Job]:
+        """Jobs for which `needs.needs_probe` holds, in the order of their ids, those with an id after `after`."""
+
+    def short_of_space(self, limit: int) -> list[Job]:
+        """Jobs that wait for space (`needs.short_since`), those that have waited longest first."""
+
+    def promised(self) -> list[Promised]:
+        """The space kept for jobs (`needs.promised`) on the volumes of their engines, by engine and place.
+
+        What is expected of a job is `needs.expected`, and 0 while that is not known.
+        """
 
     def unsent(self, limit: int) -> list[Job]:
         """Jobs with events the outside has not been told, those that changed first before the others."""

@@ -15,6 +15,7 @@ from worker.limits import RECONCILE_S, STEP_BATCH
 from worker.ports import Engine, Lease, Poll, Services, Step
 from worker.supervision import attend, settle
 from worker.supervision.again import Again
+from worker.supervision.allocation import Allocation
 from worker.supervision.board import Board
 from worker.supervision.corrections import Action, Corrections
 from worker.supervision.diff import Findings, Patience, Watched, diff
@@ -51,6 +52,7 @@ class Owner:
         self._patience = Patience(STALLED_S, services.settings.stall_timeout_s, services.settings.metadata_timeout_s)
         self._session: str | None = None
         self._again = Again(services)
+        self._allocation = Allocation(engine)
         self._token = 0
         self._loaded_at = float("-inf")
         self._error: str | None = None
@@ -112,7 +114,7 @@ class Owner:
         self._board.ended(ended)
         fresh |= not self._board.share(poll, foreign=self._reconciler.foreign)
         self._again.nudge_due()
-        if ended or fresh:  # there is room, or an engine where there was none
+        if ended or fresh or self._allocation.gained(poll.free_bytes):  # there is room, space, or an engine where there was none
             self._services.nudger.nudge(Step.ADMIT)
         if fresh:
             self._again.look_soon()
@@ -157,7 +159,7 @@ class Owner:
         handles = [*found.adopted, *found.complete, *found.failed, *found.dead, *found.stopped, *found.missing, *found.phases]
         by_job = {self._watched[handle].job: handle for handle in handles}
         completes, stops = set(found.complete), set(found.stopped)
-        final = {self._watched[h].job: settle.final(poll.items[h]) for h in found.complete}
+        final = {self._watched[h].job: self._allocation.final(poll.items[h]) for h in found.complete}
         paused = {handle for handle in found.complete if self._watched[handle].state is State.PAUSED}
         if final:
             services.store.record_progress(final, lease)
@@ -264,11 +266,9 @@ class Owner:
 
     def _rows(self, poll: Poll) -> dict[str, Progress]:
         """The progress of every job that runs or is paused here."""
-        return {
-            watched.job: poll.items[handle].progress
-            for handle, watched in self._watched.items()
-            if watched.state in (State.DOWNLOADING, State.PAUSED) and handle in poll.items
-        }
+        states = (State.DOWNLOADING, State.PAUSED)
+        items = {w.job: poll.items[handle] for handle, w in self._watched.items() if w.state in states and handle in poll.items}
+        return self._allocation.measured(items)
 
     # ---- the loop's edges ----------------------------------------------------------------------------------------
 

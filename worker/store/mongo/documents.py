@@ -10,13 +10,14 @@ from bson import ObjectId
 
 from worker.jobs.document import from_document, to_document
 from worker.jobs.model import Job
+from worker.jobs.needs import needs_probe, promised, short_since
 from worker.jobs.states import State
 from worker.ports import Change, Run, Usage
 
 Document = dict[str, Any]
 
 #: Fields beside the job's own that are there only while they say something; partial indexes hold those alone.
-FLAGS = ("at_engine", "needs_owner", "undescribed")
+FLAGS = ("at_engine", "needs_owner", "undescribed", "unprobed", "promised", "short")
 
 
 def new_document(job: Job, place: int, op: ObjectId) -> Document:
@@ -42,8 +43,9 @@ def job_document(job: Job) -> Document:
     document = to_document(job)
     del document["id"], document["progress"], document["sent"], document["hook"]
     at_engine = not job.terminal or (job.state is State.DONE and job.seeding)
-    flags = (job.transfer.engine if job.transfer and at_engine else None, job.needs_owner, job.needs_description)
-    return document | {name: value for name, value in zip(FLAGS, flags, strict=True) if value}
+    engine = job.transfer.engine if job.transfer and at_engine else None
+    flags = (engine, job.needs_owner, job.needs_description, needs_probe(job), promised(job), short_since(job))
+    return document | {name: value for name, value in zip(FLAGS, flags, strict=True) if value is not None and value is not False}
 
 
 def last_event(job: Job) -> int:

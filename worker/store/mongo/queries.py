@@ -6,6 +6,7 @@ stand behind `$literal`. What a name stands for is in `mongo_documents`; further
     seq       place in the order of recording
     changed   place in the order of changes, from the same counter
     ops       marks of the last writes that recorded or changed it
+    promised  what `needs.promised` says, and `short` what `needs.short_since` does, while they say something
     untold    version of the last event for the outside, while that has not been told it
     unposted  the same, of the receiver of its webhook
 """
@@ -72,6 +73,13 @@ INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
             name="jobs_undescribed",
             partialFilterExpression={"undescribed": True},
         ),
+        IndexModel(
+            [("unprobed", ASCENDING), ("_id", ASCENDING)],
+            name="jobs_unprobed",
+            partialFilterExpression={"unprobed": True},
+        ),
+        IndexModel([("promised", ASCENDING)], name="jobs_promised", partialFilterExpression={"promised": {"$exists": True}}),
+        IndexModel([("short", ASCENDING)], name="jobs_short", partialFilterExpression={"short": {"$exists": True}}),
     ),
     RUNS: (
         IndexModel([("name", ASCENDING), ("slot", ASCENDING)], name="runs_once", unique=True),
@@ -83,6 +91,7 @@ INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
 # ---- orders ----------------------------------------------------------------------------------------------------
 
 NEWEST: Sequence[tuple[str, int]] = (("seq", DESCENDING),)
+SHORT_LONGEST: Sequence[tuple[str, int]] = (("short", ASCENDING),)
 OLDEST_CHANGE: Sequence[tuple[str, int]] = (("changed", ASCENDING),)
 BY_ID: Sequence[tuple[str, int]] = (("_id", ASCENDING),)
 DUE: Sequence[tuple[str, int]] = (("hook.not_before", ASCENDING), ("changed", ASCENDING))
@@ -159,6 +168,26 @@ def in_state(state: State, after: str | None) -> Document:
 def undescribed(after: str | None) -> Document:
     """`JobStore.undescribed`, to be read by `BY_ID`."""
     return {"undescribed": True, "_id": {"$gt": after or ""}}
+
+
+def unprobed(after: str | None) -> Document:
+    """`JobStore.unprobed`, to be read by `BY_ID`."""
+    return {"unprobed": True, "_id": {"$gt": after or ""}}
+
+
+def short_of_space() -> Document:
+    """`JobStore.short_of_space`, to be read by `SHORT_LONGEST`; the condition on the value lets a planner see the index."""
+    return {"short": {"$exists": True, "$gte": 0}}
+
+
+def promised() -> Pipeline:
+    """`JobStore.promised`."""
+    expected: Document = {"$ifNull": ["$progress.total", "$promised"]}
+    owed: Document = {"$max": [0, {"$subtract": [expected, {"$ifNull": ["$progress.allocated", 0]}]}]}
+    return [
+        {"$match": {"promised": {"$exists": True, "$gte": 0}}},
+        {"$group": {"_id": {"engine": "$at_engine", "out": "$out"}, "owed": {"$sum": owed}, "whole": {"$sum": expected}}},
+    ]
 
 
 def unsent() -> Document:

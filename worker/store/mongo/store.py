@@ -21,7 +21,7 @@ from worker.jobs.errors import LeaseLost, Transient
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
-from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run, Usage
+from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Promised, Run, Usage
 from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
 from worker.store.mongo import queries
 from worker.store.mongo.collection import MongoCollection
@@ -112,6 +112,19 @@ class MongoStore:
     def undescribed(self, limit: int, *, after: str | None = None) -> list[Job]:
         """See `JobStore.undescribed`."""
         return self._some(queries.undescribed(after), queries.BY_ID, limit)
+
+    def unprobed(self, limit: int, *, after: str | None = None) -> list[Job]:
+        """See `JobStore.unprobed`."""
+        return self._some(queries.unprobed(after), queries.BY_ID, limit)
+
+    def short_of_space(self, limit: int) -> list[Job]:
+        """See `JobStore.short_of_space`."""
+        return self._some(queries.short_of_space(), queries.SHORT_LONGEST, limit)
+
+    def promised(self) -> list[Promised]:
+        """See `JobStore.promised`."""
+        rows = self._jobs.aggregate(queries.promised())
+        return [Promised(row["_id"]["engine"], row["_id"].get("out"), row["owed"], row["whole"]) for row in rows]
 
     def unsent(self, limit: int) -> list[Job]:
         """See `JobStore.unsent`."""

@@ -17,13 +17,16 @@ CHANGES = "SELECT changes FROM meta WHERE one = 1"
 
 # ---- jobs: writes ----
 INSERT = """
-    INSERT INTO jobs (id, user, state, version, changed, event, sent, engine, needs_owner, undescribed, document, hook, tier)
-    VALUES (:id, :user, :state, :version, :changed, :event, :sent, :engine, :needs_owner, :undescribed, :document, :hook, :tier)
+    INSERT INTO jobs (id, user, state, version, changed, event, sent, engine, needs_owner, undescribed, unprobed, promised, out,
+        short_since, document, hook, tier)
+    VALUES (:id, :user, :state, :version, :changed, :event, :sent, :engine, :needs_owner, :undescribed, :unprobed, :promised, :out,
+        :short_since, :document, :hook, :tier)
     ON CONFLICT (id) DO NOTHING
 """
 APPLY = """
     UPDATE jobs SET state = :state, version = :version, changed = :changed, event = :event, sent = max(sent, :sent),
-        engine = :engine, needs_owner = :needs_owner, undescribed = :undescribed, document = :document
+        engine = :engine, needs_owner = :needs_owner, undescribed = :undescribed, unprobed = :unprobed, promised = :promised,
+        out = :out, short_since = :short_since, document = :document
     WHERE id = :id AND version = :old_version AND state = :old_state
 """
 SET_PROGRESS = f"""
@@ -44,6 +47,14 @@ AT_ENGINE = f"{_JOB} WHERE jobs.engine = :engine"
 NEEDING_OWNER = f"{_JOB} WHERE jobs.engine = :engine AND jobs.needs_owner = 1 ORDER BY jobs.changed LIMIT :limit"
 IN_STATE = f"{_JOB} WHERE jobs.state = :state AND jobs.id > :after ORDER BY jobs.id LIMIT :limit"
 UNDESCRIBED = f"{_JOB} WHERE jobs.undescribed = 1 AND jobs.id > :after ORDER BY jobs.id LIMIT :limit"
+UNPROBED = f"{_JOB} WHERE jobs.unprobed = 1 AND jobs.id > :after ORDER BY jobs.id LIMIT :limit"
+SHORT_OF_SPACE = f"{_JOB} WHERE jobs.short_since IS NOT NULL ORDER BY jobs.short_since LIMIT :limit"
+_EXPECTED = "coalesce(json_extract(progress.document, '$.total'), jobs.promised)"
+PROMISED = f"""
+    SELECT jobs.engine, jobs.out, sum(max(0, {_EXPECTED} - coalesce(json_extract(progress.document, '$.allocated'), 0))), sum({_EXPECTED})
+    FROM jobs INDEXED BY jobs_promised LEFT JOIN progress USING (seq)
+    WHERE jobs.promised IS NOT NULL GROUP BY jobs.engine, jobs.out
+"""  # noqa: S608
 UNSENT = f"{_JOB} WHERE jobs.event > jobs.sent ORDER BY jobs.changed LIMIT :limit"
 UNPOSTED = f"""
     {_JOB}

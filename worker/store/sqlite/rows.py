@@ -10,6 +10,7 @@ from typing import Any
 from worker.jobs.document import from_document, to_document
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job
+from worker.jobs.needs import needs_probe, promised, short_since
 from worker.jobs.states import State
 from worker.ports import Change, Run, Usage
 
@@ -29,6 +30,10 @@ def row_of(job: Job) -> dict[str, Any]:
         "engine": job.transfer.engine if job.transfer and at_engine else None,
         "needs_owner": int(job.needs_owner),
         "undescribed": int(job.needs_description),
+        "unprobed": int(needs_probe(job)),
+        "promised": promised(job),
+        "out": job.out,
+        "short_since": short_since(job),
         "document": to_json(document),
         "hook": hook_json(job.hook) if job.hook else None,
         "tier": job.tier,

@@ -24,6 +24,12 @@ LIMITS = "CREATE TABLE limits (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHO
 JOBS_BY_USER_AND_TIME = "CREATE INDEX jobs_by_user_and_time ON jobs (user, json_extract(document, '$.created_at'))"
 #: Small, however many jobs there are, and `slot_counts` reads nothing else.
 JOBS_IN_SLOT = "CREATE INDEX jobs_in_slot ON jobs (user, tier) WHERE state IN ('downloading', 'submitting')"
+#: What the next version of the table `jobs` has that the third had not.
+SPACE = (
+    "CREATE INDEX jobs_promised ON jobs (engine, out, promised) WHERE promised IS NOT NULL",
+    "CREATE INDEX jobs_short ON jobs (short_since) WHERE short_since IS NOT NULL",
+    "CREATE INDEX jobs_unprobed ON jobs (id) WHERE unprobed = 1",
+)
 
 TABLES = (
     # One row, so that every process of a boot reads the same clock and every write has a place in one order.
@@ -52,7 +58,11 @@ TABLES = (
         document    TEXT    NOT NULL,   -- JSON without progress, sent and hook
         undescribed INTEGER NOT NULL DEFAULT 0, -- Job.needs_description, 0 or 1
         hook        TEXT,               -- Job.hook, JSON
-        tier        TEXT    NOT NULL DEFAULT 'free'
+        tier        TEXT    NOT NULL DEFAULT 'free',
+        unprobed    INTEGER NOT NULL DEFAULT 0, -- needs.needs_probe, 0 or 1
+        promised    INTEGER,            -- needs.promised
+        out         TEXT,               -- Job.out
+        short_since REAL                -- needs.short_since
     )
     """,
     # Apart from the documents: a row here is 80 bytes, and all jobs of an engine get a new one every few seconds.
@@ -104,6 +114,7 @@ TABLES = (
     LIMITS,
     JOBS_BY_USER_AND_TIME,
     JOBS_IN_SLOT,
+    *SPACE,
     "INSERT INTO meta VALUES (1, '', 0, 0, 0)",
 )
 
@@ -129,6 +140,16 @@ UPGRADES: Mapping[int, tuple[str, ...]] = {
         "ALTER TABLE jobs ADD COLUMN tier TEXT NOT NULL DEFAULT 'free'",
         "UPDATE jobs SET tier = json_extract(document, '$.tier') WHERE json_extract(document, '$.tier') <> 'free'",
         JOBS_IN_SLOT,
+        "ALTER TABLE jobs ADD COLUMN unprobed INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN promised INTEGER",
+        "ALTER TABLE jobs ADD COLUMN out TEXT",
+        "ALTER TABLE jobs ADD COLUMN short_since REAL",
+        """
+        UPDATE jobs SET out = json_extract(document, '$.out'), promised = CASE
+            WHEN json_array_length(document, '$.select') > 0 THEN 0 ELSE coalesce(json_extract(document, '$.description.size'), 0) END
+        WHERE engine IS NOT NULL AND state <> 'done' AND NOT (state = 'queued' AND json_extract(document, '$.reason') = 'space')
+        """,
+        *SPACE,
     ),
 }
 

@@ -15,7 +15,7 @@ from worker.jobs.errors import LeaseLost
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import IN_SLOT, State
-from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run, Usage
+from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Promised, Run, Usage
 from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
 from worker.store.sqlite import queries
 from worker.store.sqlite.boot_clock import Anchor, BootClock
@@ -105,6 +105,19 @@ class SqliteStore:
     def undescribed(self, limit: int, *, after: str | None = None) -> list[Job]:
         """See `JobStore.undescribed`."""
         return self._select(queries.UNDESCRIBED, after=after or "", limit=limit)
+
+    def unprobed(self, limit: int, *, after: str | None = None) -> list[Job]:
+        """See `JobStore.unprobed`."""
+        return self._select(queries.UNPROBED, after=after or "", limit=limit)
+
+    def short_of_space(self, limit: int) -> list[Job]:
+        """See `JobStore.short_of_space`."""
+        return self._select(queries.SHORT_OF_SPACE, limit=limit)
+
+    def promised(self) -> list[Promised]:
+        """See `JobStore.promised`."""
+        with self._connections.reading() as connection:
+            return [Promised(*row) for row in connection.execute(queries.PROMISED)]
 
     def unsent(self, limit: int) -> list[Job]:
         """See `JobStore.unsent`."""

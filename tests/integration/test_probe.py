@@ -1,0 +1,277 @@
+"""The step that asks sources for their size: a real store, a real Valkey, real servers."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.answers import answering, resolving, said
+from tests.integration.doors import DEADLINE_S, services_on, until
+from tests.origin import LAST_MODIFIED, Origin
+from worker import pipeline
+from worker.admission import ask as asking
+from worker.admission import probing as module
+from worker.admission.ask import ask
+from worker.cli.servers import Server
+from worker.failpoints import FailpointHit, Failpoints
+from worker.jobs.errors import Rejected
+from worker.jobs.model import Job
+from worker.jobs.probe import Probe
+from worker.jobs.requests import parse
+from worker.jobs.states import Action, Cause, Reason, State
+from worker.ports import Services, Step, WaitingJob
+
+OPEN = None
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[Origin]:
+    with Origin() as running:
+        yield running
+
+
+@pytest.fixture
+def services(valkey: Server, key_prefix: str, tmp_path: Path) -> Iterator[Services]:
+    with services_on(valkey.url, key_prefix, tmp_path, allow_networks="127.0.0.1/32", probe="always") as services:
+        yield services
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "DEADLINE_S", 0.5)
+
+
+def accepted(services: Services, uri: str, *, owner: bool = False, **spec: Any) -> Job:
+    [answer] = pipeline.accept(services, [parse({"user": "ann", "uri": uri, **spec}, owner=owner)])
+    if isinstance(answer, Rejected):
+        raise answer
+    return answer.job
+
+
+def now(services: Services, job: Job) -> Job:
+    return services.store.get([job.id])[job.id]
+
+
+def sent(services: Services) -> list[Step]:
+    nudges: Any = services.nudger
+    steps, nudges.sent = nudges.sent, []
+    return list(steps)
+
+
+# ---- one question ----------------------------------------------------------------------------------------------
+
+
+def test_a_server_tells_size_and_validators_by_head(origin: Origin) -> None:
+    found, fault = ask(origin.url("file/one?size=123456&seed=7"), OPEN)
+    assert (found, fault) == (Probe(123_456, '"123456-7"', LAST_MODIFIED), None)
+    assert (origin.probes["/file/one"], origin.requests["/file/one"], origin.bytes_served["/file/one"]) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("status", ["405 No", "403 No", "501 No", "400 No"])
+def test_a_server_that_refuses_head_is_asked_for_the_first_byte(status: str) -> None:
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for _ in range(2):
+                connection, _ = listener.accept()
+                with connection:
+                    asked.append(connection.recv(65_536))
+                    head = asked[-1].startswith(b"HEAD")
+                    part = said(b"x", "206 Partial Content", "Content-Range: bytes 0-0/5000000000", 'ETag: "strong"')
+                    connection.sendall(said(b"", status) if head else part)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        found, fault = ask(f"http://127.0.0.1:{listener.getsockname()[1]}/x", OPEN)
+        thread.join(DEADLINE_S)
+    assert (found, fault) == (Probe(5_000_000_000, '"strong"'), None)
+    assert b"Range: bytes=0-0" in asked[1]
+
+
+def test_a_server_that_knows_no_sizes_tells_none_and_nothing_is_downloaded(origin: Origin) -> None:
+    found, fault = ask(origin.url("nolength/big?size=50000000"), OPEN)
+    assert (found, fault) == (Probe(), None)
+    assert (origin.probes["/nolength/big"], origin.requests["/nolength/big"]) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (said(b"x" * 3, "200 OK", 'ETag: W/"weak"'), Probe(3)),
+        (said(b"x" * 3, "200 OK", "ETag: unquoted", "Last-Modified: Tue"), Probe(3, None, "Tue")),
+        (said(b"x" * 3, "200 OK", "ETag: " + '"' + "x" * 300 + '"'), Probe(3)),
+        (said(b"x" * 3, "200 OK", "Content-Encoding: gzip"), Probe()),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", Probe()),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n", Probe()),
+        (said(b"", "404 Not Found"), Probe()),
+        (said(b"", "500 Oh"), Probe()),
+        (said(b"", "206 Partial Content", "Content-Range: bytes 0-0/*"), Probe()),
+    ],
+)
+def test_what_is_no_size_and_no_strong_validator_is_not_taken_for_one(answer: bytes, found: Probe) -> None:
+    with answering(lambda connection: connection.sendall(answer)) as url:
+        assert ask(url, OPEN) == (found, None)
+
+
+def test_credentials_go_to_their_host_only_and_redirects_are_followed(origin: Origin) -> None:
+    url = origin.url("auth/x?user=a&password=b&size=77")
+    assert ask(url, OPEN)[0].size is None
+    assert ask(url.replace("http://", "http://a:b@"), OPEN)[0].size == 77
+    assert ask(origin.url("redirect/3/file/y?size=78"), OPEN)[0].size == 78
+    with answering(lambda connection: connection.sendall(said(b"", "302 Found", f"Location: {url}"))) as other:
+        assert ask(other.replace("http://", "http://a:b@"), OPEN)[0].size is None
+
+
+def test_a_server_that_says_nothing_is_waited_for_no_longer_than_the_deadline(origin: Origin, hasty: None) -> None:
+    began = time.monotonic()
+    found, fault = ask(origin.url("hang/x"), OPEN)
+    assert time.monotonic() - began < 2
+    assert found == Probe()
+    assert fault
+    assert fault.cause is Cause.UNREACHABLE
+
+
+def test_each_hop_is_looked_at_by_the_guard(origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolving(monkeypatch, {"public.example": ["127.0.0.2"]})
+    with answering(lambda connection: connection.sendall(said(b"12345")), "127.0.0.2") as private:
+        named = private.replace("127.0.0.2", "public.example")
+        found, fault = ask(named, ())
+        assert found == Probe()
+        assert fault
+        assert fault.cause is Cause.REFUSED
+        assert ask(named, OPEN)[0].size == 5
+
+
+# ---- the step --------------------------------------------------------------------------------------------------
+
+
+def test_a_job_is_admitted_once_its_source_was_asked(services: Services, origin: Origin) -> None:
+    job = accepted(services, origin.url("file/a?size=1000"))
+    assert (job.reason, services.coordinator.waiting_size()) == (Reason.PROBE, 0)
+    assert pipeline.why(services, job.id).text == "its source is being asked for its size"
+    steps = sent(services)
+    assert Step.PROBE in steps
+    assert Step.ADMIT not in steps
+    pipeline.run(services, Step.PROBE)
+    known = now(services, job)
+    assert (known.state, known.reason, known.probe) == (State.QUEUED, Reason.TURN, Probe(1000, '"1000-0"', LAST_MODIFIED))
+    assert services.coordinator.waiting_size() == 1
+    assert Step.ADMIT in sent(services)
+
+
+@pytest.mark.parametrize("path", ["status/404", "status/500", "nolength/x?size=5", "hang/y"])
+def test_a_question_without_an_answer_fails_no_job(services: Services, origin: Origin, hasty: None, path: str) -> None:
+    job = accepted(services, origin.url(path))
+    pipeline.run(services, Step.PROBE)
+    known = now(services, job)
+    assert (known.state, known.reason, known.probe) == (State.QUEUED, Reason.TURN, Probe())
+
+
+@pytest.mark.parametrize("uri", ["ftp://127.0.0.1/x", "magnet:?xt=urn:btih:" + "a1" * 20, "http://127.0.0.1/x.metalink"])
+def test_other_sources_are_not_asked(services: Services, uri: str) -> None:
+    assert accepted(services, uri).reason is Reason.TURN
+
+
+def test_nothing_is_asked_when_the_operator_says_never(services: Services, origin: Origin) -> None:
+    never = replace(services, settings=services.settings.model_copy(update={"probe": "never"}))
+    job = accepted(never, origin.url("file/once?size=5"))
+    assert job.reason is Reason.TURN
+    pipeline.run(never, Step.PROBE)
+    assert origin.probes["/file/once"] == 0
+
+
+def test_a_guarded_question_that_is_refused_leaves_the_size_unknown(
+    services: Services, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolving(monkeypatch, {"public.example": ["127.0.0.2"]})
+    with answering(lambda connection: connection.sendall(said(b"12345")), "127.0.0.2") as url:
+        named = url.replace("127.0.0.2", "public.example").removesuffix(".torrent")
+        guarded, owned = accepted(services, named), accepted(services, named, owner=True)
+        pipeline.run(services, Step.PROBE)
+    assert now(services, guarded).probe == Probe()
+    assert now(services, owned).probe == Probe(5)
+
+
+def test_a_dead_server_holds_up_no_other_and_is_not_asked_again_at_once(services: Services, origin: Origin, hasty: None) -> None:
+    with answering(lambda _connection: time.sleep(DEADLINE_S)) as url:
+        dead = [accepted(services, url.removesuffix(".torrent") + f"?{n}") for n in range(40)]
+        began = time.monotonic()
+        run = threading.Thread(target=lambda: pipeline.run(services, Step.PROBE))
+        run.start()
+        quick = accepted(services, origin.url("file/quick?size=9"))
+        until(lambda: now(services, quick).probe, "the other is asked")
+        assert sum(now(services, job).probe is None for job in dead) > 30, "before the dead server was given up"
+        run.join(DEADLINE_S)
+        assert all(now(services, job).probe == Probe() for job in dead)
+        assert time.monotonic() - began < 5, "it was waited for once, not five times"
+
+
+def test_many_jobs_are_asked_for_in_one_run(services: Services, origin: Origin) -> None:
+    jobs = [accepted(services, origin.url(f"file/m{n}?size={n + 1}")) for n in range(150)]
+    assert pipeline.run(services, Step.PROBE) == 150
+    found = services.store.get([job.id for job in jobs])
+    assert [found[job.id].probe.size for job in jobs] == [n + 1 for n in range(150)]  # type: ignore[union-attr]
+    assert all(origin.probes[f"/file/m{n}"] == 1 for n in range(150))
+
+
+def test_a_job_that_was_paused_meanwhile_stays_paused_and_is_asked_for_when_it_is_resumed(services: Services, origin: Origin) -> None:
+    job = accepted(services, origin.url("file/paused?size=5"))
+    assert pipeline.control(services, job.id, Action.PAUSE).state is State.PAUSED
+    assert pipeline.run(services, Step.PROBE) == 0
+    assert pipeline.control(services, job.id, Action.RESUME).reason is Reason.PROBE
+    assert pipeline.run(services, Step.PROBE) == 1
+    assert now(services, job).probe == Probe(5, '"5-0"', LAST_MODIFIED)
+    assert pipeline.control(services, job.id, Action.PAUSE).state is State.PAUSED
+    assert pipeline.control(services, job.id, Action.RESUME).reason is Reason.TURN, "it is not asked twice"
+
+
+@pytest.mark.parametrize("point", ["probe.asked", "probe.recorded"])
+def test_what_a_crash_leaves_is_found_by_the_sweep(services: Services, origin: Origin, point: str) -> None:
+    job = accepted(services, origin.url(f"file/{point}?size=5"))
+    with pytest.raises(FailpointHit):
+        pipeline.run(replace(services, failpoints=Failpoints(f"{point}:raise:1")), Step.PROBE)
+    for _ in range(2):
+        pipeline.sweep(services)
+        pipeline.run(services, Step.PROBE)
+    known = now(services, job)
+    assert (known.reason, known.probe) == (Reason.TURN, Probe(5, '"5-0"', LAST_MODIFIED))
+    assert services.coordinator.waiting_size() == 1
+
+
+def test_a_sweep_finds_what_is_to_be_asked_and_does_not_take_the_index_for_broken(
+    services: Services, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rebuilt: list[int] = []
+    monkeypatch.setattr(pipeline, "rebuild", lambda _services: rebuilt.append(1))
+    accepted(services, origin.url("file/swept?size=5"))
+    assert pipeline.sweep(services) == [Step.PROBE, Step.NOTIFY]
+    assert rebuilt == []
+    job = accepted(services, "ftp://127.0.0.1/x")
+    assert {Step.PROBE, Step.ADMIT} <= {*pipeline.sweep(services)}
+    services.coordinator.drop_waiting([job.id])
+    pipeline.sweep(services)
+    assert rebuilt == [1]
+
+
+def test_admission_leaves_a_job_alone_that_is_still_to_be_asked_for(services: Services, origin: Origin) -> None:
+    job = accepted(services, origin.url("file/early?size=5"))
+    services.coordinator.add_waiting([WaitingJob.of(job)])
+    pipeline.run(services, Step.ADMIT)
+    assert now(services, job) == job
+    assert services.coordinator.waiting_size() == 0
+
+
+def test_one_run_is_on_at_a_time(services: Services, origin: Origin) -> None:
+    accepted(services, origin.url("file/claimed?size=5"))
+    assert services.coordinator.claim(module.PROBE, "another", 30)
+    assert pipeline.run(services, Step.PROBE) == 0
+    services.coordinator.unclaim(module.PROBE, "another")
+    assert pipeline.run(services, Step.PROBE) == 1

@@ -1,0 +1,111 @@
+"""One batch of an admission: jobs in the order of their turns in, the changes of their records out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from worker.admission.decide import TRIED_AGAIN, Admit, EngineView, Reject, Wait, decide
+from worker.admission.quotas import refused, size_of, too_large
+from worker.admission.rates import crowded, spend_starts
+from worker.admission.space import Space
+from worker.admission.turns import Turns
+from worker.jobs.directories import work_directory
+from worker.jobs.events import EventType
+from worker.jobs.model import Job, Transfer
+from worker.jobs.states import Cause, Reason, State
+from worker.limits import ASIDE_S, SHORT_ASIDE_S, SUBMIT_WINDOW_S
+from worker.ports import Change, Services
+
+
+class Batch:
+    """What is decided of each job, with what the jobs before it took.
+
+    Attributes:
+        changes: to be written, in this order.
+        aside: jobs that wait for something else than the room that is left, each with when it is looked at again.
+    """
+
+    def __init__(self, services: Services, views: Mapping[str, EngineView], space: Space, now: float) -> None:
+        self.changes: list[Change] = []
+        self.aside: list[tuple[Job, float]] = []
+        self._services = services
+        self._room = dict(views)
+        self._space = space
+        self._now = now
+        self._limits = services.tiers.fresh()
+        self._starts: list[tuple[Job, Job]] = []
+        self._waits: list[tuple[Job, Wait]] = []
+
+    def sort(self, waiting: Mapping[str, Job], turns: Turns) -> None:
+        """Decide of the jobs whose turn it is, one after the other."""
+        while (id := turns.next()) is not None:
+            if id in waiting and self._decide(waiting[id]):
+                turns.admitted()
+
+    def sort_more(self, jobs: Sequence[Job]) -> None:
+        """Decide of jobs that are looked at in any case; they take what the others left."""
+        for job in jobs:
+            self._decide(job)
+
+    def spend(self) -> None:
+        """Take the start tokens, once for all; to be called last."""
+        starting = [job for job, _ in self._starts]
+        without = spend_starts(self._services, starting, self._now)
+        spare = any(view.room for view in self._room.values())
+        for job, admitted in self._starts:
+            if job.id in without:
+                self._wait(job, without[job.id], without[job.id].until)
+            else:
+                self.changes.append(Change(job, admitted))
+        for job, wait in self._waits:
+            self._wait(job, wait, self._now + self._aside_s(job) if spare else None)
+
+    def _decide(self, job: Job) -> bool:
+        """Whether it starts, unless there is no token for it."""
+        if refusal := too_large(size_of(job), self._limits.of(job.tier, job.user)):
+            self.changes.append(Change(job, refused(job, refusal, self._services.clock.time())))
+            return False
+        decision = crowded(self._limits, self._room.values()) or decide(job, self._room, self._now, self._space)
+        if isinstance(decision, Reject):
+            self.changes.append(Change(job, self._rejected(job, decision)))
+        elif isinstance(decision, Wait):
+            self._waits.append((job, decision))
+        else:
+            self._admit(job, decision)
+        return isinstance(decision, Admit)
+
+    def _admit(self, job: Job, decision: Admit) -> None:
+        view = self._room[decision.engine]
+        self._room[decision.engine] = replace(view, live=view.live + 1)
+        self._space.take(job, decision.engine)
+        self._starts.append((job, self._submitting(job, decision.engine)))
+
+    def _wait(self, job: Job, wait: Wait, again: float | None) -> None:
+        if again is not None:
+            self.aside.append((job, again))
+        first = wait.reason is Reason.SPACE and job.short_since is None
+        if first or job.reason is not wait.reason:
+            self.changes.append(Change(job, self._waiting(job, wait, self._now if first else job.short_since)))
+
+    def _aside_s(self, job: Job) -> float:
+        """Until a job is looked at again; of many that wait for space those that have waited longest are looked at in any case."""
+        waited_s = 0.0 if job.short_since is None else self._now - job.short_since
+        return max(ASIDE_S, min(SHORT_ASIDE_S, waited_s / 4))
+
+    def _submitting(self, job: Job, engine: str) -> Job:
+        kept = job.transfer if job.transfer and job.transfer.engine == engine else None
+        directory = kept.directory if kept else work_directory(self._services.engines[engine].directory, job.id, engine)
+        transfer = Transfer(job.id, engine, job.attempt, directory, self._now + SUBMIT_WINDOW_S)
+        text = None if job.reason in TRIED_AGAIN else f"admitted to {engine}"  # it may come back many times
+        return job.moved(State.SUBMITTING, self._services.clock.time(), text, transfer=transfer, reason=None)
+
+    def _waiting(self, job: Job, wait: Wait, short_since: float | None) -> Job:
+        told = job.short_since == short_since or (bool(job.events) and job.events[-1].text.startswith("waits: "))
+        text = None if told else wait.text
+        return job.noted(self._services.clock.time(), text, reason=Reason(wait.reason), short_since=short_since)
+
+    def _rejected(self, job: Job, reject: Reject) -> Job:
+        at, data = self._services.clock.time(), {"cause": str(Cause.REFUSED), "reason": reject.text}
+        changes = {"cause": Cause.REFUSED, "message": reject.text, "reason": None}
+        return job.moved(State.FAILED, at, f"refused: {reject.text}", event=EventType.FAILED, data=data, **changes)

@@ -1,0 +1,144 @@
+"""The step `probe`: sources are asked for their size, so that admission knows what it promises space for."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections import Counter
+from collections.abc import Collection
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from urllib.parse import urlsplit
+
+from worker import logs
+from worker.admission.ask import ask
+from worker.admission.queue import announce
+from worker.jobs.errors import Transient
+from worker.jobs.model import Job
+from worker.jobs.probe import Probe
+from worker.jobs.states import Cause, Reason
+from worker.limits import STEP_BATCH
+from worker.ports import Change, Services
+
+#: Questions at the same time, of the whole installation, and to one host: a slow one takes no more threads than these.
+THREADS = 32
+HOST_MAX = 8
+#: A host that did not answer in time is asked nothing for so long; the sizes of its files are not known then.
+SILENT_S = 30.0
+#: A job whose question takes longer, because a resolver does, goes on without an answer.
+GIVE_UP_S = 8.0
+#: As for `describe`: a run goes on for so long while there is work, and looks and renews its claim so often.
+WINDOW_S = 60.0
+BEAT_S = 1.0
+CLAIM_S = 10.0
+#: Records that one look reads at most, in batches; behind them others may wait for the next look.
+PAGES_MAX = 5
+
+PROBE = "probe"
+
+log = logs.get(__name__)
+
+
+def probe(services: Services, limit: int) -> int:  # noqa: ARG001 - every step has this shape
+    """Ask the sources of jobs that wait for it, many at once, and what comes meanwhile; returns how many records were written.
+
+    One run is on at a time, in whatever process; the claim only saves double questions. Of an answer only the head is read,
+    whose size is bounded: it is not noted who died with it (`worker.tries`).
+    """
+    holder = f"{services.owner}/{secrets.token_hex(8)}"
+    if not services.coordinator.claim(PROBE, holder, CLAIM_S):
+        return 0
+    run = _Run(services, holder)
+    try:
+        return run.go_on()
+    finally:
+        run.end()
+        services.coordinator.unclaim(PROBE, holder)
+
+
+class _Run:
+    """The questions of one run."""
+
+    def __init__(self, services: Services, holder: str) -> None:
+        self._services = services
+        self._holder = holder
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=PROBE)
+        self._running: dict[Future[Probe], tuple[Job, float]] = {}
+        self._silent: dict[str, float] = {}
+        self._beat = time.monotonic()
+
+    def go_on(self) -> int:
+        """Ask until there is nobody to be asked for, or no time."""
+        written, ends = 0, time.monotonic() + WINDOW_S
+        while True:
+            if time.monotonic() < ends and len(self._running) <= THREADS // 2:
+                self._begin()
+            if not self._running:
+                return written
+            written += self._record(self._ended())
+            if time.monotonic() - self._beat >= BEAT_S:
+                self._beat = time.monotonic()
+                with contextlib.suppress(Transient):
+                    self._services.coordinator.claim(PROBE, self._holder, CLAIM_S)
+
+    def end(self) -> None:
+        """Leave what is still being asked to itself; its answers are of no use any more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self) -> None:
+        busy = Counter(_host(job) for job, _ in self._running.values())
+        known, after = {job.id for job, _ in self._running.values()}, None
+        for _ in range(PAGES_MAX):
+            page = self._services.store.unprobed(STEP_BATCH, after=after)
+            for job in self._chosen(page, busy, known):
+                self._running[self._pool.submit(self._asked, job)] = (job, time.monotonic())
+            if len(page) < STEP_BATCH or len(self._running) >= THREADS:
+                return
+            after = page[-1].id
+
+    def _chosen(self, page: list[Job], busy: Counter[str], known: Collection[str]) -> list[Job]:
+        chosen: list[Job] = []
+        for job in page:
+            host = _host(job)
+            if job.id not in known and busy[host] < HOST_MAX and len(self._running) + len(chosen) < THREADS:
+                busy[host] += 1
+                chosen.append(job)
+        return chosen
+
+    def _asked(self, job: Job) -> Probe:
+        host = _host(job)
+        if time.monotonic() < self._silent.get(host, 0.0):
+            return Probe()
+        settings = self._services.settings
+        try:
+            found, fault = ask(job.source.uri, settings.allow_networks if job.guarded else None)
+        except Exception:
+            log.exception("a source could not be asked for its size because of a fault in Haul", job=job.id)
+            return Probe()
+        if fault is not None:
+            log.debug("a source did not tell its size", job=job.id, why=fault.detail)
+            if fault.cause is Cause.UNREACHABLE and fault.passing:
+                self._silent[host] = time.monotonic() + SILENT_S
+        return found
+
+    def _ended(self) -> list[tuple[Job, Probe]]:
+        done = wait(self._running, BEAT_S, FIRST_COMPLETED).done
+        answers = [(self._running.pop(future)[0], future.result()) for future in done]
+        late = [future for future, (_, begun) in self._running.items() if time.monotonic() - begun >= GIVE_UP_S]
+        return answers + [(self._running.pop(future)[0], Probe()) for future in late]
+
+    def _record(self, answers: list[tuple[Job, Probe]]) -> int:
+        """Write down what was said. Jobs that were changed meanwhile are asked for again, if they still need it."""
+        if not answers:
+            return 0
+        services, at, ids = self._services, self._services.clock.time(), [job.id for job, _ in answers]
+        services.failpoints.hit("probe.asked", *ids)
+        applied = services.store.apply([Change(job, job.noted(at, probe=found, reason=Reason.TURN)) for job, found in answers])
+        services.failpoints.hit("probe.recorded", *ids)
+        told = [a.job for a in applied if a.won and a.job is not None]
+        announce(services, told)
+        return len(told)
+
+
+def _host(job: Job) -> str:
+    return urlsplit(job.source.uri).netloc.rpartition("@")[2]
