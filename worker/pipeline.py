@@ -20,7 +20,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from worker import logs
+from worker import logs, sharing
 from worker.admission.admit import admit
 from worker.admission.control import control
 from worker.admission.describe import describe
@@ -85,7 +85,7 @@ def sweep(services: Services, *, rebuilding: bool = False) -> list[Step]:
         rebuilding: write the waiting index anew even when its size is right.
     """
     counts = services.store.counts((State.QUEUED, State.SUBMITTING, State.FINISHING))
-    queued = counts.get(State.QUEUED, 0)
+    queued = counts.get(State.QUEUED, 0) - sharing.mend(services)
     undescribed, unprobed = len(services.store.undescribed(STEP_BATCH)), len(services.store.unprobed(STEP_BATCH))
     if rebuilding or not is_whole(services, queued, undescribed + unprobed):
         rebuild(services)

@@ -190,6 +190,8 @@ def test_a_file_of_the_first_version_opens_with_all_it_has(old_jobs: list[Job], 
     assert sorted(store.at_engine("aria2"), key=lambda job: job.id) == at_engine
     assert store.engine_counts() == {"aria2": 1}
     assert list(store.slot_counts().values()) == [1]
+    held = [job for job in old_jobs if job.transfer is not None]
+    assert sorted(store.holding([job.id for job in held]), key=lambda job: job.id) == sorted(held, key=lambda job: job.id)
     assert [run.slot for run in store.runs("backup", 9)] == ["1"]
     assert lease_of(store, "engine:aria2").token == 8
     change(store, queued, queued.noted(NOW, "a change"))
@@ -272,7 +274,7 @@ def test_every_query_goes_by_an_index_and_sorts_nothing(connection: sqlite3.Conn
     )  # the ids asked for; a row an engine; what an operator set; what is looked for
     if name in ("RUNS", "page of any "):
         allowed += ("SCAN runs", "SCAN jobs")  # the tables' own order, and a limit
-    if name in ("COUNTS", "ENGINE_COUNTS"):
+    if name in ("COUNTS", "ENGINE_COUNTS", "FOLLOWED"):
         allowed += ("SCAN jobs USING COVERING INDEX",)  # all of them are counted
     if name in ("PROMISED", "SHORT_OF_SPACE"):
         allowed += ("SCAN jobs USING COVERING INDEX jobs_promised", "SCAN jobs USING INDEX jobs_short")  # partial, read in its order
@@ -292,6 +294,11 @@ def test_every_query_goes_by_an_index_and_sorts_nothing(connection: sqlite3.Conn
         ("SHORT_OF_SPACE", "jobs_short"),
         ("UNPOSTED", "jobs_unposted (<expr>=? AND <expr><?)"),
         ("TORRENTS", "sqlite_autoindex_torrents_1 (id=?)"),
+        ("HOLDING", "jobs_holding (holds=?)"),
+        ("FOLLOWING", "jobs_following (follows=?)"),
+        ("SHARING", "jobs_by_content (content=?)"),
+        ("SHARING", "jobs_by_content2 (content2=?)"),
+        ("FOLLOWED", "COVERING INDEX jobs_following"),
         ("IN_STATE", "jobs_by_state_and_id (state=? AND id>?)"),
         ("COUNTS", "COVERING INDEX jobs_by_state"),
         ("COUNTS_OF", "COVERING INDEX jobs_by_state"),

@@ -357,11 +357,13 @@ def test_a_retry_of_a_torrent_that_was_given_up_finds_who_has_it_now(
 
 @pytest.fixture(scope="module")
 def twice(both: Stack) -> dict[str, tuple[Asked, Asked]]:
-    """Engine -> two jobs of two users for one torrent."""
+    """Engine -> two jobs of two users for one torrent, which they do not share, for one of them selects its files."""
     found = {}
     for engine in ENGINES:
         made = web_seeded(both.origin, pack(name=f"twice {engine}"), rate=300_000)
-        ids = both.ask_all([{"user": f"twice-{n}", "engine": engine, "torrent": upload(made)} for n in range(2)])
+        ids = both.ask_all(
+            [{"user": f"twice-{n}", "engine": engine, "torrent": upload(made), "select": select} for n, select in enumerate(("", "1-3"))]
+        )
         found[engine] = (Asked(ids[0], made), Asked(ids[1], made))
     return found
 
@@ -384,7 +386,7 @@ def test_a_waiting_duplicate_says_so_and_can_be_paused_resumed_and_cancelled(bot
     for engine in ENGINES:
         first = both.ask(None, user, torrent=upload(made), engine=engine)
         both.until(first, "downloading")
-        second = both.ask(None, f"{user}-2", torrent=upload(made), engine=engine)
+        second = both.ask(None, f"{user}-2", torrent=upload(made), engine=engine, select="1")
         eventually(lambda: both.job(second).reason is Reason.DUPLICATE, "it waits", seen=lambda: story(both.job(second)))  # noqa: B023
         assert "another job" in pipeline.why(both.services, second).text
         assert both.act(second, "pause").state == "paused"

@@ -104,10 +104,13 @@ class SeenEngine(FakeEngine):
         return super().submit(orders)
 
     def _ordered(self, order: Order) -> None:
-        job, now = self._witness.jobs.get(order.transfer), self._now()
+        now, name = self._now(), (order.transfer, self.name, order.attempt)
         what = f"{self.name} was given {order.transfer}, attempt {order.attempt}"
-        if job is None or job.transfer is None or (job.transfer.engine, job.attempt) != (self.name, order.attempt):
-            self._witness.wrong.append(f"{what}, which no record asks for: {job}")
+        holders = [job for job in self._witness.holding(order.transfer) if not job.terminal and job.at_attempt]
+        asking = [job for job in holders if job.transfer and (job.transfer.id, job.transfer.engine, job.transfer.attempt) == name]
+        job = max(asking, key=lambda job: job.transfer.turn if job.transfer else 0, default=None)
+        if job is None or job.transfer is None:
+            self._witness.wrong.append(f"{what}, which no record asks for: {holders}")
         elif job.state is State.SUBMITTING:
             ends = now + self.rpc_timeout_s
             self._witness.require(ends <= job.transfer.submit_until + SLACK_S, f"{what} until {ends}, after its window")
@@ -128,7 +131,7 @@ class SeenEngine(FakeEngine):
 
     def holds(self, job: Job) -> bool:
         """Whether it has the job, and not by an order that came late."""
-        handle = self.handle(job.id, job.attempt)
+        handle = self.handle(job.transfer.id, job.transfer.attempt) if job.transfer else ""
         return handle in self._work and handle not in self.late
 
     def shows(self) -> Mapping[str, Item]:

@@ -71,7 +71,7 @@ wants = st.fixed_dictionaries(
         "source": st.sampled_from(["one", "another"]),
         "magnet": st.booleans(),
         "priority": st.integers(0, 2),
-        "how": st.sampled_from(["plain", "plain", "seeds", "checked", "wrong", "pinned"]),
+        "how": st.sampled_from(["plain", "plain", "seeds", "checked", "wrong", "pinned", "same", "same", "same"]),
     }
 )
 
@@ -112,14 +112,17 @@ class Anything(RuleBasedStateMachine):
             self.world.wish(number, id, action)
 
     def _spec(self, *, user: str, key: str | None, source: str, magnet: bool, priority: int, how: str) -> dict[str, Any]:
-        """A request as a message has it. The same key may come with another source; who has no key has a source of his own."""
+        """A request as a message has it. The same key may come with another source; the source is the user's own, or everybody's."""
         uri = f"http://127.0.0.1/{user}/{key or self.world.draw(8)}/{source}"
+        if how == "same":
+            uri = f"http://127.0.0.1/everybody/{source}"
         if magnet:
             uri = "magnet:?xt=urn:btih:" + hashlib.sha1(uri.encode()).hexdigest()
         right = hashlib.sha256(content_of(Source(SourceKind.HTTP, uri))).hexdigest()
         options: dict[str, dict[str, Any]] = {
             "seeds": {"seed_ratio": 2.0},
             "checked": {"sha256": right},
+            "same": {} if magnet else {"sha256": right},
             "wrong": {"sha256": right[::-1]},
             "pinned": {"engine": "b"},
         }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.engines.fake import content_of
+from worker.jobs.content import held
 from worker.jobs.model import Job
 from worker.jobs.states import IN_SLOT, TRANSITIONS, State
 from worker.ports import Lease
@@ -62,25 +63,32 @@ class Witness:
         else:
             self._moved(old, job)
 
+    def holding(self, transfer: str) -> list[Job]:
+        """Jobs whose records name this transfer."""
+        return [job for job in self.jobs.values() if job.transfer is not None and job.transfer.id == transfer]
+
     def _moved(self, old: Job, job: Job) -> None:
         move = f"{job.id} went from {old.state} {old.version} to {job.state} {job.version}"
         self.require(job.version == old.version + 1, f"{move}: versions grow by one")
         self.require(old.state is job.state or (old.state, job.state) in TRANSITIONS, f"{move}: there is no such move")
         self.require(old.state is not State.DONE or (job.state, job.result) == (State.DONE, old.result), f"{move}: done never changes")
         self.require(not old.terminal or old.state is job.state or job.attempt == old.attempt + 1, f"{move}: a retry is another attempt")
-        self.require(job.attempt in (old.attempt, old.attempt + 1), f"{move}: attempt {job.attempt} after {old.attempt}")
+        taken_over = job.transfer is not None and job.transfer.turn > 0 and old.transfer is None and job.attempt >= old.attempt
+        self.require(taken_over or job.attempt in (old.attempt, old.attempt + 1), f"{move}: attempt {job.attempt} after {old.attempt}")
         self.require(job.events[: len(old.events)] == old.events, f"{move}: what happened was rewritten")
         if job.state is State.DONE and old.state is not State.DONE:
             self.require(in_place(job), f"{move}: the file is not in place")
         if job.state is State.CANCELLED and old.transfer:
-            self.require(not self.holds(old), f"{move}: its engine has it")
+            others = [other for other in self.holding(old.transfer.id) if other.id != job.id and held(other)]
+            self.require(others or not self.holds(old), f"{move}: its engine has it")
         if old.transfer and old.state in (*IN_SLOT, State.PAUSED) and job.state not in IN_SLOT:
             self._ends[old.transfer.engine].append(self._now())
         if (old.state, job.state) == (State.QUEUED, State.SUBMITTING) and job.transfer:
             self._admitted(job.transfer.engine, move)
 
     def _admitted(self, engine: str, move: str) -> None:
-        live = sum(job.state in IN_SLOT and job.transfer is not None and job.transfer.engine == engine for job in self.jobs.values())
+        slots = {job.transfer.id for job in self.jobs.values() if job.state in IN_SLOT and job.transfer and job.transfer.engine == engine}
+        live = len(slots)
         ended = sum(self._now() - at <= AHEAD_SEEN_S for at in self._ends[engine])
         self.require(live <= self._slots[engine] + ended, f"{move}: {live} at {engine}, which has {self._slots[engine]} slots")
 

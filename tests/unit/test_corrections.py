@@ -84,7 +84,7 @@ def test_what_the_engine_lost_is_handed_over_again_and_counted_once(machine: Mac
 def test_a_pause_and_a_start_at_the_engine_are_undone_and_counted_once_however_long_it_takes(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs, stands = machine.ask(), paused(machine)
+    runs, stands = machine.ask(MAGNET.replace("a1", "b2")), paused(machine)
     machine.engine._work[machine.handle(runs)].status = ItemStatus.PAUSED
     machine.engine._work[machine.handle(stands)].status = ItemStatus.RUNNING
     with monkeypatch.context() as deaf:

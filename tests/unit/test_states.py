@@ -10,7 +10,7 @@ from tests.unit.jobs_by_hypothesis import NOW, a_job
 from worker.jobs.states import AT_ENGINE, IN_SLOT, LIVE, TERMINAL, TRANSITIONS, State, check
 
 ALLOWED = {
-    "queued": "submitting paused cancelled failed",
+    "queued": "submitting finishing paused cancelled failed",
     "submitting": "downloading queued paused cancelled failed",
     "downloading": "finishing paused queued submitting cancelled failed",
     "paused": "queued cancelled finishing failed",

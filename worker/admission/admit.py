@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from worker import sharing
 from worker.admission.batch import Batch
+from worker.admission.follow import Leaders
 from worker.admission.queue import belongs
 from worker.admission.turns import Turns, holdings, moved, planned
 from worker.admission.views import seen_now
@@ -37,15 +39,15 @@ def admit(services: Services, limit: int) -> int:
             return 0
         waiting, turns = _jobs(services, lines), Turns(lines, held, tiers)
         views, space = seen_now(services, short, now)
-        batch = Batch(services, views, space, now)
+        batch = Batch(services, views, space, Leaders(services, [*waiting.values(), *short]), now)
         batch.sort(waiting, turns)
         batch.sort_more([job for job in short if job.id not in waiting])
         batch.spend()
         applied = services.store.apply(batch.changes, lease) if batch.changes else []
         if applied:
             services.failpoints.hit("admit.recorded")
-        left = [a.job for a in applied if a.won and a.job is not None and a.job.state is not State.QUEUED]
-    _follow(services, left)
+        left = [a.job for a in applied if a.won and a.job is not None and (a.job.state is not State.QUEUED or a.job.following)]
+    _let_know(services, left)
     if heads.users:
         services.coordinator.move_turns(moved(turns, heads, held, tiers, now))
     aside = [WaitingJob.of(job, due) for job, due in batch.aside if job.id in waiting]  # those beyond the heads are aside already
@@ -55,13 +57,14 @@ def admit(services: Services, limit: int) -> int:
     return len(left) + len(aside)
 
 
-def _follow(services: Services, left: Sequence[Job]) -> None:
-    """Let the index and the next steps know who does not wait any more."""
+def _let_know(services: Services, left: Sequence[Job]) -> None:
+    """Let the index and the next steps know who does not wait for a turn any more."""
     refused = sum(job.state is State.FAILED for job in left)
     if left:
         services.coordinator.drop_waiting([job.id for job in left])
         services.failpoints.hit("admit.dropped")
-    if len(left) > refused:
+    sharing.stay(services, [job for job in left if job.following])
+    if any(job.state is State.SUBMITTING for job in left):
         services.nudger.nudge(Step.START)
     if refused:
         services.metrics.ended.labels(State.FAILED, Cause.REFUSED).inc(refused)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from worker import sharing
 from worker.admission.decide import TRIED_AGAIN, Admit, EngineView, Reject, Wait, decide
+from worker.admission.follow import Leaders
 from worker.admission.quotas import refused, size_of, too_large
 from worker.admission.rates import crowded, spend_starts
 from worker.admission.space import Space
@@ -14,6 +16,7 @@ from worker.jobs.directories import work_directory
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Transfer
 from worker.jobs.states import Cause, Reason, State
+from worker.jobs.transfer import own_id
 from worker.limits import ASIDE_S, SHORT_ASIDE_S, SUBMIT_WINDOW_S
 from worker.ports import Change, Services
 
@@ -26,12 +29,13 @@ class Batch:
         aside: jobs that wait for something else than the room that is left, each with when it is looked at again.
     """
 
-    def __init__(self, services: Services, views: Mapping[str, EngineView], space: Space, now: float) -> None:
+    def __init__(self, services: Services, views: Mapping[str, EngineView], space: Space, leaders: Leaders, now: float) -> None:
         self.changes: list[Change] = []
         self.aside: list[tuple[Job, float]] = []
         self._services = services
         self._room = dict(views)
         self._space = space
+        self._leaders = leaders
         self._now = now
         self._limits = services.tiers.fresh()
         self._starts: list[tuple[Job, Job]] = []
@@ -60,11 +64,16 @@ class Batch:
                 self.changes.append(Change(job, admitted))
         for job, wait in self._waits:
             self._wait(job, wait, self._now + self._aside_s(job) if spare else None)
+        at = self._services.clock.time()
+        self.changes += [Change(job, sharing.asked(job, at)) for job in self._leaders.standing.values()]  # behind those who wait for it
 
     def _decide(self, job: Job) -> bool:
         """Whether it starts, unless there is no token for it."""
         if refusal := too_large(size_of(job), self._limits.of(job.tier, job.user)):
             self.changes.append(Change(job, refused(job, refusal, self._services.clock.time())))
+            return False
+        if transfer := self._leaders.transfer_for(job):
+            self.changes.append(Change(job, sharing.followed(job, transfer, self._services.clock.time())))
             return False
         decision = crowded(self._limits, self._room.values()) or decide(job, self._room, self._now, self._space)
         if isinstance(decision, Reject):
@@ -79,7 +88,9 @@ class Batch:
         view = self._room[decision.engine]
         self._room[decision.engine] = replace(view, live=view.live + 1)
         self._space.take(job, decision.engine)
-        self._starts.append((job, self._submitting(job, decision.engine)))
+        admitted = self._submitting(job, decision.engine)
+        self._leaders.add(admitted)
+        self._starts.append((job, admitted))
 
     def _wait(self, job: Job, wait: Wait, again: float | None) -> None:
         if again is not None:
@@ -95,10 +106,11 @@ class Batch:
 
     def _submitting(self, job: Job, engine: str) -> Job:
         kept = job.transfer if job.transfer and job.transfer.engine == engine else None
-        directory = kept.directory if kept else work_directory(self._services.engines[engine].directory, job.id, engine)
-        transfer = Transfer(job.id, engine, job.attempt, directory, self._now + SUBMIT_WINDOW_S)
+        id, turn = (job.transfer.id, job.transfer.turn) if job.transfer else (own_id(job.id, job.handed), 0)
+        directory = kept.directory if kept else work_directory(self._services.engines[engine].directory, id, engine)
+        transfer = Transfer(id, engine, job.attempt, directory, self._now + SUBMIT_WINDOW_S, turn)
         text = None if job.reason in TRIED_AGAIN else f"admitted to {engine}"  # it may come back many times
-        return job.moved(State.SUBMITTING, self._services.clock.time(), text, transfer=transfer, reason=None)
+        return job.moved(State.SUBMITTING, self._services.clock.time(), text, transfer=transfer, reason=None, follows=None)
 
     def _waiting(self, job: Job, wait: Wait, short_since: float | None) -> Job:
         told = job.short_since == short_since or (bool(job.events) and job.events[-1].text.startswith("waits: "))

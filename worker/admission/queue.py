@@ -23,7 +23,7 @@ log = logs.get(__name__)
 
 def belongs(job: Job) -> bool:
     """Whether a job has a place in the index."""
-    return job.state is State.QUEUED and not job.needs_description and not needs_probe(job)
+    return job.state is State.QUEUED and not job.needs_description and not needs_probe(job) and not job.following
 
 
 def first_reason(job: Job, *, probing: bool) -> Reason:

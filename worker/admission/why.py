@@ -73,6 +73,8 @@ def overview(services: Services) -> dict[str, Any]:
 
 def _queued(services: Services, job: Job) -> Why:
     now = services.store.now()
+    if job.following:
+        return Why(job, _following(services, job.following), str(job.reason))
     try:
         ahead = services.coordinator.waiting_place(job.id, job.user)
         views, space = seen_now(services, services.store.short_of_space(SHORT_LOOK), now)
@@ -88,6 +90,22 @@ def _queued(services: Services, job: Job) -> Why:
         return Why(job, f"it is about to start on {decision.engine}{place}", None, ahead)
     until = max(0.0, decision.until - now) if decision.until is not None else None
     return Why(job, decision.text + place, str(decision.reason), ahead, until)
+
+
+def _following(services: Services, transfer: str) -> str:
+    """How far the download is that others wait for; whose it is stays untold."""
+    text = "the same content is downloaded for another request"
+    leader = next((holder for holder in services.store.holding([transfer]) if not holder.terminal), None)
+    if leader is None or leader.transfer is None:
+        return f"{text}, which has just ended"
+    if leader.state is State.FINISHING:
+        return f"{text}; all bytes are here"
+    try:
+        fresh = services.coordinator.progress({leader.transfer.engine: [leader.id]}).get(leader.id)
+    except Transient:
+        fresh = None
+    shown = fresh or leader.progress
+    return f"{text}; {min(100, 100 * shown.done // shown.total)} % done" if shown.total else text
 
 
 def _explained(job: Job) -> str:

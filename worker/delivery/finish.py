@@ -10,28 +10,26 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from worker import logs, tries
-from worker.delivery import place, verify
+from worker import logs, sharing, tries
+from worker.delivery import outcomes, place, verify
 from worker.delivery.names import safe_name, safe_paths
 from worker.jobs.directories import delete_work, is_spent, standing
 from worker.jobs.errors import Failed, Transient
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Result
-from worker.jobs.states import Cause, Reason, State, Want
+from worker.jobs.states import Cause, State, Want
 from worker.ports import Change, FoundFile, Services, Step, WaitingJob
 
 #: A finish that takes longer (a checksum, a copy) keeps its claim by renewing it between blocks. After a crash nobody
 #: finishes what was claimed for so long.
 CLAIM_S = 20.0
 BEAT_S = 5.0
-#: Attempts after the first when the disk does not hold what the engine called complete, as after it was restarted.
-INCOMPLETE_RETRIES = 2
 QUICK = "quick"
 SUSPECTS = "suspects"
 SYNC_THREADS = 8
@@ -133,15 +131,18 @@ def _finish_all(services: Services, jobs: list[Job], beat: Callable[[], None]) -
     with ThreadPoolExecutor(SYNC_THREADS) as pool:
         moves = list(pool.map(lambda parcel: _moved(services, parcel, beat), parcels))
     services.failpoints.hit("finish.moved")
-    return _recorded(services, [*failures, *(change for change in moves if change is not None)])
+    changes = [change for change in moves if change is not None]
+    sharing.join(services, [change.old for change in changes if change.new.state is State.DONE])
+    return _recorded(services, [*failures, *changes])
 
 
 def _recorded(services: Services, changes: list[Change]) -> int:
     applied = services.store.apply(changes) if changes else []
     services.failpoints.hit("finish.recorded")
     ended = [(change.old, a.job) for change, a in zip(changes, applied, strict=True) if a.won and a.job is not None and a.job.terminal]
+    needed = sharing.let_go(services, [(old.transfer, job) for old, job in ended if old.transfer is not None])
     for old, job in ended:
-        _tidy(services, old, job)
+        _tidy(services, old, job, needed)
     _queue_again(services, [a.job for a in applied if a.won and a.job is not None and a.job.state is State.QUEUED])
     if ended:
         services.nudger.nudge(Step.NOTIFY)
@@ -168,7 +169,7 @@ def _packed(services: Services, job: Job, silent: Mapping[str, str], beat: Calla
         path = job.result.path if job.result else str(_place_for(services, job, files))  # what was begun goes on there
         return Parcel(job, files, Result(path, sum(file.size for file in files), digest))
     except Failed as error:
-        return Change(job, _failed_or_again(services, job, Cause(error.cause), str(error)))
+        return Change(job, outcomes.unverified(job, Cause(error.cause), str(error), services.clock.time()))
     except (Transient, OSError) as error:
         log.warning("a job cannot be verified now; it is tried again", job=job.id, error=str(error))
         return None
@@ -219,6 +220,8 @@ def _moved(services: Services, parcel: Parcel, beat: Callable[[], None]) -> Chan
         moved_on = replace(result, path=str(place.free_place(target.parent, target.name)))
         return Change(job, job.noted(services.clock.time(), "the name was taken meanwhile", result=moved_on))
     except OSError as error:
+        if outcomes.is_guest(job) and not all(os.path.exists(file.path) for file in parcel.files):
+            return Change(job, outcomes.alone(job, "its files are gone", services.clock.time()))
         return _refused(services, job, error)
     except Exception as error:
         return _faulty(services, job, error)
@@ -251,25 +254,7 @@ def _pieces(parcel: Parcel) -> list[place.Piece]:
 
 
 def _failed(services: Services, job: Job, cause: Cause, message: str) -> Job:
-    data = {"cause": str(cause), "reason": message}
-    text = f"failed: {message}"
-    return job.moved(
-        State.FAILED, services.clock.time(), text, event=EventType.FAILED, data=data, cause=cause, message=message, result=None
-    )
-
-
-def _failed_or_again(services: Services, job: Job, cause: Cause, message: str) -> Job:
-    if cause is not Cause.INCOMPLETE or job.failures >= INCOMPLETE_RETRIES:
-        return _failed(services, job, cause, message)
-    return job.moved(
-        State.QUEUED,
-        services.clock.time(),
-        f"{message}; attempt {job.attempt + 1}",
-        reason=Reason.TURN,
-        message=message,
-        attempt=job.attempt + 1,
-        failures=job.failures + 1,
-    )
+    return outcomes.failed(job, cause, message, services.clock.time())
 
 
 def _faulty(services: Services, job: Job, error: Exception) -> Change:
@@ -278,12 +263,12 @@ def _faulty(services: Services, job: Job, error: Exception) -> Change:
     return Change(job, _failed(services, job, Cause.WORKER, f"a fault in Haul, {type(error).__name__}; its log tells more"))
 
 
-def _tidy(services: Services, old: Job, job: Job) -> None:
-    """Delete what the engines have of a job that has ended, unless it seeds, or a retry can go on from it."""
+def _tidy(services: Services, old: Job, job: Job, needed: Collection[str]) -> None:
+    """Delete what the engines have of a job that has ended, unless it seeds, a retry can go on from it, or another job needs it."""
     services.metrics.ended.labels(job.state, job.cause or "").inc()
     if old.transfer is None:
         return
-    if job.state is State.DONE and job.result is not None:
+    if job.state is State.DONE and job.result is not None and not outcomes.is_guest(old):
         services.metrics.bytes.labels(old.transfer.engine).inc(job.result.size)
-    if is_spent(job):
+    if (is_spent(job) or outcomes.is_guest(old)) and old.transfer.id not in needed:
         delete_work(old.transfer, {name: engine.directory for name, engine in services.engines.items()})

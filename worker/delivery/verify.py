@@ -35,7 +35,8 @@ def files(services: Services, job: Job, silent: Mapping[str, str]) -> tuple[Foun
     """
     assert job.transfer is not None, f"job {job.id} has no transfer"
     only = _only_file(job.transfer.directory) if job.source.kind in ONE_FILE else None
-    if only is not None and only.size == job.progress.total:
+    expected = job.progress.total if job.transfer.size is None else job.transfer.size
+    if only is not None and only.size == expected:
         return (only,)
     engine = services.engines[job.transfer.engine]
     if engine.name in silent:

@@ -15,6 +15,7 @@ from worker.jobs.hooks import Hook
 from worker.jobs.probe import Probe
 from worker.jobs.progress import Progress as Progress
 from worker.jobs.states import TERMINAL, Cause, Phase, Reason, State, Want, check
+from worker.jobs.transfer import Transfer as Transfer
 
 
 class SourceKind(StrEnum):
@@ -50,22 +51,6 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer:
-    """The submission of a job to one engine. (id, attempt) is its identity there.
-
-    Attributes:
-        directory: the engine's own work directory, `<volume>/.haul/<id>/<engine>`.
-        submit_until: store clock; no call to submit is begun after it, no other attempt before it
-            plus the RPC time-out.
-    """
-
-    id: str
-    engine: str
-    attempt: int
-    directory: str
-    submit_until: float
-
-
 @dataclass(frozen=True, slots=True)
 class Result:
     """Where the content is, or, while `finishing`, where it is about to be put.
@@ -132,6 +117,8 @@ class Job:
         sent: version of the last event told to the outside, by the event stream.
         hook: its webhook, if it has one.
         short_since: store clock; since when it has waited for space.
+        follows: the transfer whose end it waits for, or waited for; empty when it is to go alone, for that one failed.
+        handed: how often it gave a transfer away or was given one; names the next one of its own (`transfer.own_id`).
     """
 
     id: str
@@ -172,6 +159,8 @@ class Job:
     created_at: float = 0.0
     updated_at: float = 0.0
     short_since: float | None = None
+    follows: str | None = None
+    handed: int = 0
 
     @property
     def terminal(self) -> bool:
@@ -182,6 +171,17 @@ class Job:
     def needs_description(self) -> bool:
         """True while it waits for its `.torrent` file to be fetched; it is not admitted before."""
         return self.state is State.QUEUED and self.source.kind is SourceKind.TORRENT and self.description is None
+
+    @property
+    def at_attempt(self) -> bool:
+        """True when its transfer is that of its present attempt, or one of another job that it only reads."""
+        return self.transfer is not None and (self.transfer.attempt == self.attempt or self.transfer.size is not None)
+
+    @property
+    def following(self) -> str | None:
+        """The transfer of another job that it waits for while it is `queued`; None when it waits for something else."""
+        waits = self.state is State.QUEUED and self.reason is Reason.DUPLICATE and self.transfer is None
+        return self.follows or None if waits else None
 
     @property
     def needs_v2(self) -> bool:
@@ -214,6 +214,8 @@ class Job:
             return True
         if self.transfer is None or self.terminal:
             return False
+        if self.state is State.PAUSED and self.reason is Reason.DUPLICATE:
+            return True  # somebody waits for what it stopped
         settled = {Want.RUN: State.DOWNLOADING, Want.PAUSE: State.PAUSED}.get(self.want)
         if self.state is State.FINISHING:
             return self.want is Want.CANCEL

@@ -95,6 +95,7 @@ TRANSITIONS: Mapping[tuple[State, State], str] = {
     (State.QUEUED, State.PAUSED): "pause",
     (State.QUEUED, State.CANCELLED): "cancel",
     (State.QUEUED, State.FAILED): "refused",
+    (State.QUEUED, State.FINISHING): "fetched for another job",
     (State.SUBMITTING, State.DOWNLOADING): "the engine has it",
     (State.SUBMITTING, State.QUEUED): "the engine did not take it",
     (State.SUBMITTING, State.PAUSED): "pause",

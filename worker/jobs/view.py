@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from worker.jobs.model import Job, Progress
@@ -16,6 +17,8 @@ def job_view(job: Job, progress: Progress | None = None) -> dict[str, Any]:
         progress: fresher than the record's, when known. Bytes and bytes a second.
     """
     shown = progress if progress is not None and job.state is State.DOWNLOADING else job.progress
+    if shown.total is None and job.state is State.DONE and job.result is not None:  # fetched for another job
+        shown = replace(shown, done=job.result.size, total=job.result.size)
     running = job.state is State.DOWNLOADING
     about = job.description
     return {

@@ -185,6 +185,18 @@ class JobStore(Protocol):
     def counts(self, states: Iterable[State] | None = None) -> dict[State, int]:
         """How many jobs are in each of the states (None: in every one); absent states have none."""
 
+    def holding(self, transfers: Iterable[str]) -> list[Job]:
+        """Jobs that hold one of these transfers (`Transfer.id`) and may still need its files (`content.held`)."""
+
+    def following(self, transfers: Iterable[str], limit: int) -> list[Job]:
+        """Jobs that wait for one of these transfers (`Job.following`), at most `limit`."""
+
+    def sharing(self, contents: Iterable[str]) -> list[Job]:
+        """Live jobs that hold a transfer and whose content has one of these names (`content.shown_keys`)."""
+
+    def followed(self) -> dict[str, int]:
+        """How many jobs wait for each transfer that is waited for."""
+
     def keep_torrent(self, document: bytes) -> str:
         """Keep a `.torrent` file, once however often it is given; returns its name, `Description.document`."""
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from worker import logs, tries
+from worker import logs, sharing, tries
 from worker.jobs.directories import delete_work
 from worker.jobs.errors import Transient
 from worker.jobs.events import EventType
@@ -36,6 +36,7 @@ class Sorted:
     shelve: list[Job] = field(default_factory=list)  # admitted, then paused before the engine was told
     pause: list[Job] = field(default_factory=list)
     cancel: list[Job] = field(default_factory=list)
+    stand: list[Job] = field(default_factory=list)  # paused, and others wait for the same content
 
 
 def sort(jobs: Sequence[Job]) -> Sorted:
@@ -48,6 +49,8 @@ def sort(jobs: Sequence[Job]) -> Sorted:
             (todo.submit if job.want is Want.RUN else todo.shelve).append(job)
         elif job.state is State.DOWNLOADING and job.want is Want.PAUSE:
             todo.pause.append(job)
+        elif job.state is State.PAUSED and job.want is Want.PAUSE:
+            todo.stand.append(job)
     return todo
 
 
@@ -170,6 +173,19 @@ def shelve(services: Services, engine: Engine, lease: Lease, jobs: Sequence[Job]
     return [a.job for a in services.store.apply(changes, lease) if a.won and a.job is not None]
 
 
+def pass_on(services: Services, lease: Lease, todo: Sorted) -> list[Job]:
+    """Hand over what others wait for, and take it out of `todo`; returns the new holders."""
+    successors, left = sharing.hand_over(services, lease, [*todo.cancel, *todo.pause, *todo.shelve, *todo.stand])
+    dealt_with = {job.id for job in left}
+    for jobs in (todo.cancel, todo.pause, todo.shelve):
+        jobs[:] = [job for job in jobs if job.id not in dealt_with]
+    at = services.clock.time()
+    unasked = [Change(job, job.noted(at, reason=None)) for job in todo.stand if job.id not in dealt_with]  # nobody waits any more
+    if unasked:
+        services.store.apply(unasked, lease)
+    return successors
+
+
 def pause(services: Services, engine: Engine, jobs: Sequence[Job]) -> None:
     """Ask the engine; the next poll shows whether it is true."""
     if jobs:
@@ -197,7 +213,9 @@ def cancel(services: Services, engine: Fenced, lease: Lease, jobs: Sequence[Job]
         delete_files(services, job)  # before the record says that nothing is left
     services.failpoints.hit("cancel.deleted")
     at = services.clock.time()
-    services.store.apply([Change(job, _cancelled(job, at)) for job in removed], lease)
+    applied = services.store.apply([Change(job, _cancelled(job, at)) for job in removed], lease)
+    ended = [(old.transfer, a.job) for old, a in zip(removed, applied, strict=True) if a.won and a.job and old.transfer]
+    sharing.let_go(services, ended)  # a file that nobody may go on with is downloaded anew by those who waited for it
     return sorted(gone)
 
 

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from worker import logs
 from worker.jobs.errors import Transient
 from worker.jobs.model import Progress
-from worker.ports import Engine, EngineSnapshot, Lease, Poll, Services
+from worker.jobs.states import State
+from worker.ports import Engine, EngineSnapshot, Item, Lease, Poll, Services
+from worker.supervision.diff import Watched
 
 PROGRESS_STORE_S = 5.0
 #: An engine is given its slots and as many jobs more as it finished in this time, so that small files do not wait.
@@ -17,6 +19,12 @@ AHEAD_WINDOW_S = 2.0
 AHEAD_MAX = 200
 
 log = logs.get(__name__)
+
+
+def shown(watched: Mapping[str, Watched], poll: Poll) -> dict[str, Item]:
+    """What the engine says of every job that runs or is paused there, by job."""
+    states = (State.DOWNLOADING, State.PAUSED)
+    return {job.job: poll.items[handle] for handle, job in watched.items() if job.state in states and handle in poll.items}
 
 
 class Board:

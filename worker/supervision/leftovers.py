@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
-from worker import logs
+from worker import logs, sharing
 from worker.jobs.model import Job
 from worker.jobs.states import State
 from worker.ports import Change, Engine, ItemStatus, Lease, Poll, Services
@@ -58,21 +59,40 @@ class Leftovers:
     def _clear_finished(self) -> list[str]:
         jobs = self._services.store.get(self._finishing.values())
         over = {handle: jobs.get(id) for handle, id in self._finishing.items() if id not in jobs or jobs[id].state is not State.FINISHING}
+        others = self._others(over.values())
         for handle, job in over.items():
             if job is not None and job.state is State.DONE:
                 if job.seeding:
                     self.forget(handle)
                     self.remember(handle, job)
-                else:
+                elif handle not in others:
                     delete_files(self._services, job)  # whoever finished it may have died before; the engine's item is the reminder
-        useless = [handle for handle in over if handle not in self._seeding]
+        for handle, other in others.items():
+            if handle not in self._seeding:
+                self._finishing[handle] = other.id
+        useless = [handle for handle in over if handle not in self._seeding and handle not in others]
         if not useless:
             return []
         self._services.failpoints.hit("finish.deleted")
         return self._engine.remove(useless)
 
+    def _others(self, jobs: Iterable[Job | None]) -> dict[str, Job]:
+        """Who else needs what the engine has of jobs that have ended, by handle; their followers are dealt with first."""
+        ended = [(job.transfer, job) for job in jobs if job is not None and job.transfer is not None and job.terminal]
+        needed = sharing.let_go(self._services, ended)
+        mine = {job.id for _, job in ended}
+        holders = [job for job in self._services.store.holding(needed) if job.id not in mine] if needed else []
+        return {
+            self._engine.handle(job.transfer.id, job.transfer.attempt): job
+            for job in holders
+            if job.transfer is not None and job.at_attempt and not job.terminal
+        }
+
     def _end_seeding(self, lease: Lease, poll: Poll) -> list[str]:
         over = [handle for handle in self._seeding if _has_seeded(poll, handle)]
+        if over:
+            others = self._others(self._services.store.get(self._seeding[handle] for handle in over).values())
+            over = [handle for handle in over if handle not in others]
         if not over:
             return []
         gone = self._engine.remove(over)

@@ -7,16 +7,16 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 
-from worker import logs
+from worker import logs, sharing
 from worker.jobs.errors import LeaseLost, Transient
-from worker.jobs.model import Job, Progress
+from worker.jobs.model import Job
 from worker.jobs.states import AT_ENGINE, State, Want
 from worker.limits import RECONCILE_S, STEP_BATCH
 from worker.ports import Engine, Lease, Poll, Services, Step
 from worker.supervision import attend, settle
 from worker.supervision.again import Again
 from worker.supervision.allocation import Allocation
-from worker.supervision.board import Board
+from worker.supervision.board import Board, shown
 from worker.supervision.corrections import Action, Corrections
 from worker.supervision.diff import Findings, Patience, Watched, diff
 from worker.supervision.lease import Fenced, Held, engine_lease
@@ -106,7 +106,7 @@ class Owner:
         found = diff(self._watched, poll.items, time.monotonic(), self._patience)
         ended = self._follow(lease, poll, found)
         self._held.require()  # what is shown in Redis carries no token
-        self._board.show(lease, self._rows(poll))
+        self._board.show(lease, self._allocation.measured(shown(self._watched, poll)))
         if self._held.has_time_for(self.engine.rpc_timeout_s):
             for handle in self._leftovers.clear(lease, poll):
                 self._watched.pop(handle, None)
@@ -133,6 +133,9 @@ class Owner:
             self._again.queue(handed)
             self._watch(handed)
             self._count_ended(handed)
+            successors = attend.pass_on(self._services, lease, todo)
+            self._watch(successors)
+            self._again.queue(successors)
             attend.pause(self._services, self.engine, todo.pause)
             if todo.shelve:
                 self._watch(attend.shelve(self._services, self.engine, lease, todo.shelve, self.engine.poll().items))
@@ -219,9 +222,10 @@ class Owner:
         self._corrections.made(Action.FINISH, sum(state.get(handle) is State.FINISHING for handle in paused))
 
     def _count_ended(self, jobs: Iterable[Job]) -> None:
-        for job in jobs:
-            if job.terminal:
-                self._services.metrics.ended.labels(job.state, job.cause or "").inc()
+        ended = [job for job in jobs if job.terminal]
+        for job in ended:
+            self._services.metrics.ended.labels(job.state, job.cause or "").inc()
+        sharing.let_go(self._services, [(job.transfer, job) for job in ended if job.transfer is not None])
 
     def _correct(self, lease: Lease, spent: list[str], again: dict[str, Job], running: list[str]) -> None:
         """Remove what failed, resume what should run, stop what should not; what is missed here is found again."""
@@ -245,8 +249,11 @@ class Owner:
         self._token, self._loaded_at = lease.token, time.monotonic()
         kept, self._watched = self._watched, {}
         self._leftovers.forget()
-        for job in self._services.store.at_engine(self.engine.name):
-            if job.transfer is not None and job.transfer.attempt == job.attempt:
+        jobs = self._services.store.at_engine(self.engine.name)
+        twice = sharing.outranked(jobs)  # a crash came between a hand-over's two writes
+        sharing.hand_over(self._services, lease, twice)
+        for job in jobs:
+            if job.transfer is not None and job.at_attempt and job not in twice:
                 handle = self.engine.handle(job.transfer.id, job.transfer.attempt)
                 self._remember(handle, job, kept.get(handle))
         self._reconciler.due()
@@ -260,15 +267,9 @@ class Owner:
         kept = kept or self._watched.pop(handle, None)
         self._leftovers.remember(handle, job)
         here = job.state in AT_ENGINE or (job.state is State.DONE and job.seeding)
-        if here and job.transfer is not None and job.transfer.attempt == job.attempt:
+        if here and job.at_attempt:
             kept = kept or Watched(job.id, job.state, job.phase, -1, time.monotonic())
-            self._watched[handle] = replace(kept, state=job.state, phase=job.phase)
-
-    def _rows(self, poll: Poll) -> dict[str, Progress]:
-        """The progress of every job that runs or is paused here."""
-        states = (State.DOWNLOADING, State.PAUSED)
-        items = {w.job: poll.items[handle] for handle, w in self._watched.items() if w.state in states and handle in poll.items}
-        return self._allocation.measured(items)
+            self._watched[handle] = replace(kept, job=job.id, state=job.state, phase=job.phase)
 
     # ---- the loop's edges ----------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from worker import logs
 from worker.jobs.model import Job
+from worker.jobs.transfer import maker
 from worker.ports import Lease, Poll, Services
 from worker.supervision.corrections import Action, Corrections
 from worker.supervision.lease import Fenced
@@ -50,28 +51,30 @@ class Reconciler:
         if not self._due and self._suspects is None:
             return
         self._report(strange)
-        jobs = self._services.store.get(ours.values())
-        orphans = {handle for handle, transfer in ours.items() if not self._claimed(handle, jobs.get(transfer))}
+        holders = self._services.store.holding(set(ours.values())) if ours else []
+        orphans = ours.keys() - {handle for job in holders if (handle := self._claimed(job)) is not None}
         if self._suspects is None:
             self._suspects, self._due = orphans, False
             return
         confirmed, self._suspects = sorted(self._suspects & orphans), None
-        gone = self._remove(lease, confirmed, ours, jobs) if confirmed else []
+        gone = self._remove(lease, confirmed, ours) if confirmed else []
         self._remains.clear({item.transfer for handle, item in poll.items.items() if handle not in gone})
 
-    def _remove(self, lease: Lease, handles: Sequence[str], transfers: Mapping[str, str], jobs: Mapping[str, Job]) -> list[str]:
+    def _remove(self, lease: Lease, handles: Sequence[str], transfers: Mapping[str, str]) -> list[str]:
         self._services.failpoints.hit("orphan.found")
         gone = self._engine.remove(handles)
-        known = sum(transfers[handle] in jobs for handle in gone)
+        jobs = self._services.store.get({maker(transfers[handle]) for handle in gone})
+        known = sum(maker(transfers[handle]) in jobs for handle in gone)
         self._corrections.made(Action.FORGET, known)
         self._corrections.made(Action.ORPHAN, len(gone) - known)
         log.info("items that no record asks for are removed", engine=self._engine.name, items=len(gone), token=lease.token)
         return gone
 
-    def _claimed(self, handle: str, job: Job | None) -> bool:
-        if job is None or (job.terminal and not job.seeding) or job.transfer is None or job.transfer.engine != self._engine.name:
-            return False
-        return job.attempt == job.transfer.attempt and handle == self._engine.handle(job.transfer.id, job.attempt)
+    def _claimed(self, job: Job) -> str | None:
+        """The handle that a job's record asks for here."""
+        if (job.terminal and not job.seeding) or job.transfer is None or job.transfer.engine != self._engine.name or not job.at_attempt:
+            return None
+        return self._engine.handle(job.transfer.id, job.transfer.attempt)
 
     def _report(self, strange: Collection[str]) -> None:
         if strange != self._reported:

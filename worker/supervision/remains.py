@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from worker.jobs.directories import WORK, delete_work_directory, is_spent, work_directory
+from worker.jobs.transfer import maker
 from worker.ports import Services
 from worker.supervision.corrections import Action, Corrections
 from worker.supervision.lease import Fenced
@@ -33,13 +34,21 @@ class Remains:
         Raises:
             LeaseLost: the lease may end before this does; nothing is deleted.
         """
-        jobs = self._services.store.get(name for name in self._next() if name not in busy)
-        spent = [work_directory(self._engine.directory, job.id, self._engine.name) for job in jobs.values() if is_spent(job)]
+        spent = [work_directory(self._engine.directory, name, self._engine.name) for name in self._spent(busy)]
         if spent:
             self._engine.require()  # under another owner one of them may have been asked for again since it was read
         for directory in spent:
             delete_work_directory(directory)
         self._corrections.made(Action.DELETE, len(spent))
+
+    def _spent(self, busy: Collection[str | None]) -> list[str]:
+        """Transfers that no job holds or waits for, and whose maker's record says that it has let go of them."""
+        store, names = self._services.store, [name for name in self._next() if name not in busy]
+        makers = store.get({maker(name) for name in names})
+        known = [name for name in names if (job := makers.get(maker(name))) is not None and (is_spent(job) or job.handed)]
+        held = {job.transfer.id for job in store.holding(known) if job.transfer is not None} if known else set()
+        followed = {job.following for job in store.following(known, LOOK_MAX)} if known else set()
+        return [name for name in known if name not in held and name not in followed]
 
     def _next(self) -> list[str]:
         home = Path(self._engine.directory, WORK)

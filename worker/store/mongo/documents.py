@@ -8,6 +8,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from worker.jobs.content import held, shown_keys
 from worker.jobs.document import from_document, to_document
 from worker.jobs.model import Job
 from worker.jobs.needs import needs_probe, promised, short_since
@@ -17,7 +18,7 @@ from worker.ports import Change, Run, Usage
 Document = dict[str, Any]
 
 #: Fields beside the job's own that are there only while they say something; partial indexes hold those alone.
-FLAGS = ("at_engine", "needs_owner", "undescribed", "unprobed", "promised", "short")
+FLAGS = ("at_engine", "needs_owner", "undescribed", "unprobed", "promised", "short", "holding", "following", "contents")
 
 
 def new_document(job: Job, place: int, op: ObjectId) -> Document:
@@ -45,7 +46,10 @@ def job_document(job: Job) -> Document:
     at_engine = not job.terminal or (job.state is State.DONE and job.seeding)
     engine = job.transfer.engine if job.transfer and at_engine else None
     flags = (engine, job.needs_owner, job.needs_description, needs_probe(job), promised(job), short_since(job))
-    return document | {name: value for name, value in zip(FLAGS, flags, strict=True) if value is not None and value is not False}
+    shared = (held(job), job.following, list(shown_keys(job)) or None)
+    return document | {
+        name: value for name, value in zip(FLAGS, (*flags, *shared), strict=True) if value is not None and value is not False
+    }
 
 
 def last_event(job: Job) -> int:

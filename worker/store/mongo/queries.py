@@ -80,6 +80,10 @@ INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
         ),
         IndexModel([("promised", ASCENDING)], name="jobs_promised", partialFilterExpression={"promised": {"$exists": True}}),
         IndexModel([("short", ASCENDING)], name="jobs_short", partialFilterExpression={"short": {"$exists": True}}),
+        *(
+            IndexModel([(name, ASCENDING)], name=f"jobs_{name}", partialFilterExpression={name: {"$exists": True}})
+            for name in ("holding", "following", "contents")
+        ),
     ),
     RUNS: (
         IndexModel([("name", ASCENDING), ("slot", ASCENDING)], name="runs_once", unique=True),
@@ -211,6 +215,28 @@ def page(where: JobFilter, before: int) -> Document:
 def counts(states: Iterable[State]) -> Pipeline:
     """`JobStore.counts`, from an index alone."""
     return [{"$match": {"state": {"$in": sorted(states)}}}, {"$group": {"_id": "$state", "n": {"$sum": 1}}}]
+
+
+def holding(transfers: list[str]) -> Document:
+    """`JobStore.holding`."""
+    return {"holding": {"$in": transfers}}
+
+
+def following(transfers: list[str]) -> Document:
+    """`JobStore.following`."""
+    return {"following": {"$in": transfers}}
+
+
+def sharing(contents: list[str]) -> Document:
+    """`JobStore.sharing`."""
+    return {"contents": {"$in": contents}}
+
+
+#: `JobStore.followed`, from an index alone.
+FOLLOWED: Sequence[Mapping[str, Any]] = (
+    {"$match": {"following": {"$gt": ""}}},
+    {"$group": {"_id": "$following", "n": {"$sum": 1}}},
+)
 
 
 def engine_counts() -> Pipeline:

@@ -156,6 +156,22 @@ class MongoStore:
         wanted = State if states is None else states
         return {State(row["_id"]): row["n"] for row in self._jobs.aggregate(queries.counts(wanted))}
 
+    def holding(self, transfers: Iterable[str]) -> list[Job]:
+        """See `JobStore.holding`."""
+        return self._some(queries.holding(list(transfers)))
+
+    def following(self, transfers: Iterable[str], limit: int) -> list[Job]:
+        """See `JobStore.following`."""
+        return self._some(queries.following(list(transfers)), limit=limit)
+
+    def sharing(self, contents: Iterable[str]) -> list[Job]:
+        """See `JobStore.sharing`."""
+        return self._some(queries.sharing(list(contents)))
+
+    def followed(self) -> dict[str, int]:
+        """See `JobStore.followed`."""
+        return {row["_id"]: row["n"] for row in self._jobs.aggregate([*queries.FOLLOWED])}
+
     def engine_counts(self) -> dict[str, int]:
         """See `JobStore.engine_counts`."""
         return {row["_id"]: row["n"] for row in self._jobs.aggregate(queries.engine_counts())}

@@ -18,15 +18,16 @@ CHANGES = "SELECT changes FROM meta WHERE one = 1"
 # ---- jobs: writes ----
 INSERT = """
     INSERT INTO jobs (id, user, state, version, changed, event, sent, engine, needs_owner, undescribed, unprobed, promised, out,
-        short_since, document, hook, tier)
+        short_since, document, hook, tier, holds, follows, content, content2)
     VALUES (:id, :user, :state, :version, :changed, :event, :sent, :engine, :needs_owner, :undescribed, :unprobed, :promised, :out,
-        :short_since, :document, :hook, :tier)
+        :short_since, :document, :hook, :tier, :holds, :follows, :content, :content2)
     ON CONFLICT (id) DO NOTHING
 """
 APPLY = """
     UPDATE jobs SET state = :state, version = :version, changed = :changed, event = :event, sent = max(sent, :sent),
         engine = :engine, needs_owner = :needs_owner, undescribed = :undescribed, unprobed = :unprobed, promised = :promised,
-        out = :out, short_since = :short_since, document = :document
+        out = :out, short_since = :short_since, document = :document, holds = :holds,
+        follows = :follows, content = :content, content2 = :content2
     WHERE id = :id AND version = :old_version AND state = :old_state
 """
 SET_PROGRESS = f"""
@@ -55,6 +56,13 @@ PROMISED = f"""
     FROM jobs INDEXED BY jobs_promised LEFT JOIN progress USING (seq)
     WHERE jobs.promised IS NOT NULL GROUP BY jobs.engine, jobs.out
 """  # noqa: S608
+HOLDING = f"{_JOB} WHERE jobs.holds IN (SELECT value FROM json_each(:ids))"  # noqa: S608
+FOLLOWING = f"{_JOB} WHERE jobs.follows IN (SELECT value FROM json_each(:ids)) LIMIT :limit"  # noqa: S608
+SHARING = f"""
+    {_JOB}
+    WHERE jobs.content IN (SELECT value FROM json_each(:ids)) OR jobs.content2 IN (SELECT value FROM json_each(:ids))
+"""  # noqa: S608
+FOLLOWED = "SELECT follows, count(*) FROM jobs INDEXED BY jobs_following WHERE follows IS NOT NULL GROUP BY follows"
 UNSENT = f"{_JOB} WHERE jobs.event > jobs.sent ORDER BY jobs.changed LIMIT :limit"
 UNPOSTED = f"""
     {_JOB}

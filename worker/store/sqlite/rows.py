@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
+from worker.jobs.content import held, shown_keys
 from worker.jobs.document import from_document, to_document
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job
@@ -20,6 +21,7 @@ def row_of(job: Job) -> dict[str, Any]:
     document = to_document(job)
     del document["progress"], document["sent"], document["hook"]
     at_engine = not job.terminal or (job.state is State.DONE and job.seeding)
+    content, content2, *_ = (*shown_keys(job), None, None)
     return {
         "id": job.id,
         "user": job.user,
@@ -37,6 +39,10 @@ def row_of(job: Job) -> dict[str, Any]:
         "document": to_json(document),
         "hook": hook_json(job.hook) if job.hook else None,
         "tier": job.tier,
+        "holds": held(job),
+        "follows": job.following,
+        "content": content,
+        "content2": content2,
     }
 
 

@@ -30,6 +30,13 @@ SPACE = (
     "CREATE INDEX jobs_short ON jobs (short_since) WHERE short_since IS NOT NULL",
     "CREATE INDEX jobs_unprobed ON jobs (id) WHERE unprobed = 1",
 )
+#: All jobs but for the few that share have nothing here.
+JOBS_SHARED = (
+    "CREATE INDEX jobs_holding ON jobs (holds) WHERE holds IS NOT NULL",
+    "CREATE INDEX jobs_following ON jobs (follows) WHERE follows IS NOT NULL",
+    "CREATE INDEX jobs_by_content ON jobs (content) WHERE content IS NOT NULL",
+    "CREATE INDEX jobs_by_content2 ON jobs (content2) WHERE content2 IS NOT NULL",
+)
 
 TABLES = (
     # One row, so that every process of a boot reads the same clock and every write has a place in one order.
@@ -62,7 +69,11 @@ TABLES = (
         unprobed    INTEGER NOT NULL DEFAULT 0, -- needs.needs_probe, 0 or 1
         promised    INTEGER,            -- needs.promised
         out         TEXT,               -- Job.out
-        short_since REAL                -- needs.short_since
+        short_since REAL,                -- needs.short_since
+        holds       TEXT,               -- id of the transfer, while anything goes on from what was fetched
+        follows     TEXT,               -- Job.following
+        content     TEXT,               -- content.keys of a live job that holds a transfer
+        content2    TEXT
     )
     """,
     # Apart from the documents: a row here is 80 bytes, and all jobs of an engine get a new one every few seconds.
@@ -115,6 +126,7 @@ TABLES = (
     JOBS_BY_USER_AND_TIME,
     JOBS_IN_SLOT,
     *SPACE,
+    *JOBS_SHARED,
     "INSERT INTO meta VALUES (1, '', 0, 0, 0)",
 )
 
@@ -150,6 +162,13 @@ UPGRADES: Mapping[int, tuple[str, ...]] = {
         WHERE engine IS NOT NULL AND state <> 'done' AND NOT (state = 'queued' AND json_extract(document, '$.reason') = 'space')
         """,
         *SPACE,
+        # What runs now is followed from its next change on.
+        *(f"ALTER TABLE jobs ADD COLUMN {name} TEXT" for name in ("holds", "follows", "content", "content2")),
+        """
+        UPDATE jobs SET holds = json_extract(document, '$.transfer.id')
+        WHERE state NOT IN ('done', 'cancelled') OR (state = 'done' AND json_extract(document, '$.seeding'))
+        """,
+        *JOBS_SHARED,
     ),
 }
 

@@ -157,6 +157,23 @@ class SqliteStore:
             rows = connection.execute(query, {"states": to_json(list(states or ()))}).fetchall()
         return {State(state): n for state, n in rows}
 
+    def holding(self, transfers: Iterable[str]) -> list[Job]:
+        """See `JobStore.holding`."""
+        return self._select(queries.HOLDING, ids=to_json(list(transfers)))
+
+    def following(self, transfers: Iterable[str], limit: int) -> list[Job]:
+        """See `JobStore.following`."""
+        return self._select(queries.FOLLOWING, ids=to_json(list(transfers)), limit=limit)
+
+    def sharing(self, contents: Iterable[str]) -> list[Job]:
+        """See `JobStore.sharing`."""
+        return self._select(queries.SHARING, ids=to_json(list(contents)))
+
+    def followed(self) -> dict[str, int]:
+        """See `JobStore.followed`."""
+        with self._connections.reading() as connection:
+            return dict(connection.execute(queries.FOLLOWED).fetchall())
+
     def engine_counts(self) -> dict[str, int]:
         """See `JobStore.engine_counts`."""
         with self._connections.reading() as connection:
