@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.machine import MAGNET, Machine
+from tests.machine import Machine
 from tests.torrents import pack
 from worker import pipeline
 from worker.admission import space
@@ -51,9 +51,8 @@ class Disk(Machine):
     def wants(self, size: int | None, **changes: Any) -> str:
         """A job of so many bytes that waits for its turn."""
         self._asked += 1
-        job = replace(
-            new_job(Request(Source(SourceKind.MAGNET, f"{MAGNET}&dn={self._asked}"), "u", f"k{self._asked}"), self._asked), **changes
-        )
+        source = Source(SourceKind.MAGNET, f"magnet:?xt=urn:btih:{self._asked:040x}")  # of its own, or they would share a download
+        job = replace(new_job(Request(source, "u", f"k{self._asked}"), self._asked), **changes)
         job = replace(job, probe=None if size is None else Probe(size))
         record(self.services, [job])
         return job.id

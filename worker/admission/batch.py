@@ -40,6 +40,7 @@ class Batch:
         self._limits = services.tiers.fresh()
         self._starts: list[tuple[Job, Job]] = []
         self._waits: list[tuple[Job, Wait]] = []
+        self._follows: list[tuple[Job, str]] = []
 
     def sort(self, waiting: Mapping[str, Job], turns: Turns) -> None:
         """Decide of the jobs whose turn it is, one after the other."""
@@ -56,15 +57,26 @@ class Batch:
         """Take the start tokens, once for all; to be called last."""
         starting = [job for job, _ in self._starts]
         without = spend_starts(self._services, starting, self._now)
-        spare = any(view.room for view in self._room.values())
+        later: dict[str, Wait] = {}
         for job, admitted in self._starts:
-            if job.id in without:
-                self._wait(job, without[job.id], without[job.id].until)
-            else:
+            if job.id not in without:
                 self.changes.append(Change(job, admitted))
+                continue
+            self._wait(job, without[job.id], without[job.id].until)
+            later |= {admitted.transfer.id: without[job.id]} if admitted.transfer else {}
+        spare = any(view.room for view in self._room.values())
         for job, wait in self._waits:
             self._wait(job, wait, self._now + self._aside_s(job) if spare else None)
+        self._follow(later)
+
+    def _follow(self, later: Mapping[str, Wait]) -> None:
+        """Let jobs wait for what others download; what was to lead and found no token is waited for as it waits itself."""
         at = self._services.clock.time()
+        for job, transfer in self._follows:
+            if transfer in later:
+                self._wait(job, later[transfer], later[transfer].until)
+            else:
+                self.changes.append(Change(job, sharing.followed(job, transfer, at)))
         self.changes += [Change(job, sharing.asked(job, at)) for job in self._leaders.standing.values()]  # behind those who wait for it
 
     def _decide(self, job: Job) -> bool:
@@ -73,7 +85,7 @@ class Batch:
             self.changes.append(Change(job, refused(job, refusal, self._services.clock.time())))
             return False
         if transfer := self._leaders.transfer_for(job):
-            self.changes.append(Change(job, sharing.followed(job, transfer, self._services.clock.time())))
+            self._follows.append((job, transfer))
             return False
         decision = crowded(self._limits, self._room.values()) or decide(job, self._room, self._now, self._space)
         if isinstance(decision, Reject):

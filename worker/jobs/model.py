@@ -51,7 +51,6 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-@dataclass(frozen=True, slots=True)
 class Result:
     """Where the content is, or, while `finishing`, where it is about to be put.
 

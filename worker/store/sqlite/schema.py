@@ -23,7 +23,7 @@ LIMITS = "CREATE TABLE limits (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHO
 
 JOBS_BY_USER_AND_TIME = "CREATE INDEX jobs_by_user_and_time ON jobs (user, json_extract(document, '$.created_at'))"
 #: Small, however many jobs there are, and `slot_counts` reads nothing else.
-JOBS_IN_SLOT = "CREATE INDEX jobs_in_slot ON jobs (user, tier) WHERE state IN ('downloading', 'submitting')"
+JOBS_IN_SLOT = "CREATE INDEX jobs_in_slot ON jobs (user, tier, state) WHERE state IN ('downloading', 'submitting')"
 #: What the next version of the table `jobs` has that the third had not.
 SPACE = (
     "CREATE INDEX jobs_promised ON jobs (engine, out, promised) WHERE promised IS NOT NULL",
