@@ -274,7 +274,7 @@ def test_every_query_goes_by_an_index_and_sorts_nothing(connection: sqlite3.Conn
     )  # the ids asked for; a row an engine; what an operator set; what is looked for
     if name in ("RUNS", "page of any "):
         allowed += ("SCAN runs", "SCAN jobs")  # the tables' own order, and a limit
-    if name in ("COUNTS", "ENGINE_COUNTS", "FOLLOWED"):
+    if name in ("COUNTS", "ENGINE_COUNTS", "SLOT_COUNTS", "FOLLOWED"):
         allowed += ("SCAN jobs USING COVERING INDEX",)  # all of them are counted
     if name in ("PROMISED", "SHORT_OF_SPACE"):
         allowed += ("SCAN jobs USING COVERING INDEX jobs_promised", "SCAN jobs USING INDEX jobs_short")  # partial, read in its order
