@@ -22,6 +22,8 @@ from collections.abc import Callable, Mapping
 
 from worker import logs, sharing
 from worker.admission.admit import admit
+from worker.admission.allowance import allowance
+from worker.admission.allowance import overview as limits
 from worker.admission.control import control
 from worker.admission.describe import describe
 from worker.admission.doors import Accepted, accept, enqueue, intake
@@ -34,7 +36,7 @@ from worker.limits import STEP_BATCH, STEP_BUDGET_S
 from worker.notify import outbox, webhook
 from worker.ports import Services, Step
 
-__all__ = ["Accepted", "Why", "accept", "control", "enqueue", "overview", "run", "sweep", "why"]
+__all__ = ["Accepted", "Why", "accept", "allowance", "control", "enqueue", "limits", "overview", "run", "sweep", "why"]
 
 log = logs.get(__name__)
 

@@ -45,13 +45,14 @@ class Quotas:
         """
         check_tier(request.tier, self._limits)
         tier = self._limits.of(request.tier, request.user)
-        refusal = self._refusal(request, tier)
+        refusal = self.refusal(request, tier)
         if refusal is None:
             self._added[request.user] = self._added.get(request.user, 0) + 1
         elif not self._known(request, id):
             raise refusal
 
-    def _refusal(self, request: Request, tier: Tier) -> Rejected | None:
+    def refusal(self, request: Request, tier: Tier) -> Rejected | None:
+        """Why the request would be refused now, were it new; None when it would not."""
         size = request.description.size if request.description and not request.select else None
         if refusal := too_large(size, tier):
             return refusal

@@ -43,6 +43,7 @@ class Health:
         """200 when every dependency answers, each with its latency; 503 when one does not."""
         services = self._services
         checks = {"store": _timed(services.store.ping), "redis": _timed(services.coordinator.ping)}
+        checks["limits"] = self._limits()
         checks |= self._engines() if checks["redis"]["ok"] else {}
         down = [f"{name}: {check['error']}" for name, check in checks.items() if not check["ok"]]
         if down:
@@ -53,6 +54,11 @@ class Health:
         """Every metric of this process, in the text form of Prometheus."""
         self._count()
         return Response(generate_latest(self._services.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    def _limits(self) -> dict[str, Any]:
+        """The limits are good while there are some in force; what is wrong with those written last is told."""
+        found = _timed(self._services.tiers.fresh)
+        return {**found, "error": found["error"] or self._services.tiers.fault}
 
     def _engines(self) -> dict[str, dict[str, Any]]:
         """Each engine as its owner saw it last; nobody asks it for a probe."""
@@ -87,7 +93,7 @@ def _set(gauge: Gauge, ask: Callable[[], int]) -> None:
         gauge.set(math.nan)  # a gauge without labels cannot be taken out
 
 
-def _timed(ask: Callable[[], None]) -> dict[str, Any]:
+def _timed(ask: Callable[[], object]) -> dict[str, Any]:
     began = time.perf_counter()
     error: str | None = None
     try:

@@ -11,7 +11,7 @@ from fastapi import Query
 from fastapi.responses import JSONResponse
 
 from worker import logs, pipeline
-from worker.api.schemas import JobSpec, JobsQuery
+from worker.api.schemas import JobSpec, JobsQuery, LimitsQuery
 from worker.jobs import requests
 from worker.jobs.errors import NotFound, Rejected, Transient
 from worker.jobs.model import Job, Progress
@@ -76,6 +76,10 @@ class Jobs:
     def queue(self) -> JSONResponse:
         """How many jobs are in each state, what waits, and the engines."""
         return JSONResponse(pipeline.overview(self._services))
+
+    def limits(self, user: str, query: Annotated[LimitsQuery, Query()]) -> JSONResponse:
+        """What a user may have and has: tokens, jobs, bytes of the day, and when he may ask and start again."""
+        return JSONResponse(pipeline.allowance(self._services, user, query.tier))
 
     def _views(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         progress = self._progress(jobs)

@@ -44,6 +44,14 @@ class JobsQuery(BaseModel):
     limit: int = Field(default=50, ge=1, le=PAGE_MAX)
 
 
+class LimitsQuery(BaseModel):
+    """Whose limits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tier: str | None = Field(default=None, description="the user's; else that of his newest job")
+
+
 class EventsQuery(BaseModel):
     """Which events to watch."""
 
@@ -143,3 +151,46 @@ class QueueView(EngineList):
     waiting: int = Field(description="jobs in the waiting index")
     intake: int = Field(description="messages of bots that are not yet recorded")
     parked: int = Field(description="messages put aside that nobody could decode or deal with, the newest 1,000")
+
+
+class LimitValues(BaseModel):
+    """The limits of a user; null is none. Bytes, and a second where it says so."""
+
+    rate: float | None = Field(description="starts a second, all users of the tier together")
+    burst: float
+    running: int | None
+    queued: int | None
+    weight: int
+    bytes_a_day: int | None
+    largest_file: int | None
+    bandwidth: int | None
+    requests: float | None = Field(description="requests a second")
+    requests_burst: float
+
+
+class BucketView(BaseModel):
+    """A token bucket; null is what is not known without Redis."""
+
+    bucket: str
+    tokens: float | None
+    burst: float
+    rate: float = Field(description="tokens a second")
+    full_in_s: float | None
+
+
+class LimitsView(BaseModel):
+    """What a user may have and has."""
+
+    user: str
+    tier: str
+    limits: LimitValues
+    requests: list[BucketView] = Field(description="a request takes a token of each")
+    starts: list[BucketView] = Field(description="a start takes a token of each")
+    running: int
+    queued: int
+    bytes_today: int = Field(description="of the jobs asked for since midnight")
+    day_ends_in_s: float
+    next_request_in_s: float | None = Field(description="0 is now")
+    next_start_in_s: float | None
+    refusal: str | None = Field(description="why a request would be refused now, whatever it asks for")
+    fault: str | None = Field(description="why the limits that the operator wrote last are not in force")

@@ -121,5 +121,7 @@ def _exit_code(error: BaseException) -> Exit | None:
 
 
 def _problem(error: BaseException, code: Exit) -> Mapping[str, Any]:
-    extra = {"field": error.field, "fix": error.fix} if isinstance(error, Rejected) else {}
+    extra: dict[str, Any] = {"field": error.field, "fix": error.fix} if isinstance(error, Rejected) else {}
+    if isinstance(error, Rejected) and error.retry_after_s is not None:
+        extra["retry_after_s"] = error.retry_after_s
     return {"title": type(error).__name__, "detail": str(error), "exit": int(code), **extra}

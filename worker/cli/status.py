@@ -77,6 +77,7 @@ def health(
 
 def _checks(services: Services, deep: bool) -> dict[str, dict[str, Any]]:
     checks = {"store": _check(services.store.ping), "redis": _check(services.coordinator.ping)}
+    checks["limits"] = _limits(services)
     if checks["redis"]["ok"]:
         snapshots = services.coordinator.snapshots()
         for name in services.engines:
@@ -86,6 +87,13 @@ def _checks(services: Services, deep: bool) -> dict[str, dict[str, Any]]:
     for name, engine in services.engines.items() if deep else ():
         checks[f"engine {name}"] = _check(engine.poll)
     return checks
+
+
+def _limits(services: Services) -> dict[str, Any]:
+    """Whether the limits can be read as they were written last."""
+    found = _check(services.tiers.fresh)
+    fault = found["error"] or services.tiers.fault
+    return {**found, "ok": fault is None, "error": fault}
 
 
 def _check(ask: Callable[[], object]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Self
+from urllib.parse import quote
 
 from worker.client.feed import Feed, Recent
 from worker.client.http import Api
@@ -188,6 +189,16 @@ class Client:
     def why(self, id: str) -> dict[str, Any]:
         """Why a job is where it is: `text` for its user, `reason`, `ahead` and `retry_in_s`; raises as `get` does."""
         return self._http().get(f"/v1/jobs/{_checked_id(id)}/why")
+
+    def limits(self, user: str | int, tier: str | None = None) -> dict[str, Any]:
+        """What a user may have and has: `limits`, `requests`, `starts`, `running`, `queued`, `bytes_today`, `next_request_in_s`, …
+
+        Raises as `get` does.
+
+        Args:
+            tier: None for that of his newest job.
+        """
+        return self._http().get(f"/v1/limits/{quote(str(user), safe='')}", {"tier": tier})
 
     def list(
         self, user: str | int | None = None, state: str | Sequence[str] | None = None, cursor: str | None = None, limit: int = 50

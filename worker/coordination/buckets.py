@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from worker.jobs.tiers import Bucket
 
 US = 1_000_000
+#: A server counts no further than some ages of the world; thirty years are enough.
+KEPT_MS_MAX = 10**12
 
 
 def arranged(asks: Sequence[Sequence[Bucket]]) -> tuple[list[Bucket], list[int]]:
@@ -26,9 +28,13 @@ def arranged(asks: Sequence[Sequence[Bucket]]) -> tuple[list[Bucket], list[int]]
     return buckets, numbers
 
 
-def figures(buckets: Sequence[Bucket]) -> list[float]:
-    """Rate and burst of each bucket, in one list."""
-    return [figure for bucket in buckets for figure in (bucket.rate, bucket.burst)]
+def figures(buckets: Sequence[Bucket], line_s: float = 0.0) -> list[float]:
+    """Rate, burst and the milliseconds until it is full and has no line, of each bucket, in one list."""
+    return [figure for bucket in buckets for figure in (bucket.rate, bucket.burst, _kept_ms(bucket, line_s))]
+
+
+def _kept_ms(bucket: Bucket, line_s: float) -> int:
+    return min(KEPT_MS_MAX, math.ceil(1_000 * max(bucket.burst / bucket.rate, line_s)))
 
 
 @dataclass(slots=True)

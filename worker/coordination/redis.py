@@ -158,14 +158,14 @@ class RedisCoordinator(RedisWaiting):
         waits: list[float] = []
         for batch in batches(asks):
             known, numbers = buckets.arranged(batch)
-            keys, reach = [self._keys.bucket(bucket.name) for bucket in known], round(line_s * buckets.US)
-            waits += [us / buckets.US for us in self._tokens(keys, [reach, *buckets.figures(known), *numbers])[0]]
+            arguments = [round(line_s * buckets.US), *buckets.figures(known, line_s), *numbers]
+            waits += [us / buckets.US for us in self._tokens([self._keys.bucket(bucket.name) for bucket in known], arguments)]
         return waits
 
     def tokens(self, asked: Sequence[Bucket]) -> list[float]:
         """See `ports.Coordinator`."""
-        answer = self._tokens([self._keys.bucket(b.name) for b in asked], [0, *buckets.figures(asked)])
-        return [millionths / buckets.US for millionths in answer[1]]
+        levels = self._tokens([self._keys.bucket(bucket.name) for bucket in asked], [0, *buckets.figures(asked)])
+        return [millionths / buckets.US for millionths in levels]
 
     # ---- progress and snapshots ----
 

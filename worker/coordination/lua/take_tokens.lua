@@ -1,78 +1,89 @@
 -- Take one token of each bucket of an ask, all or none, ask after ask, by the server's own clock.
--- KEYS    the buckets (string): `<tokens> <when, µs> <line, µs>`; gone while it is full and nobody is told to come back
+-- KEYS    the buckets (string): three doubles, tokens, when (µs), line (µs); gone is full
 -- ARGV    1 how far ahead the line may reach, µs; 0 for no line
---         then two of each bucket: tokens it gets a second, tokens it holds; then of each ask: how many buckets, and their places in KEYS
--- Output  {list: µs to wait of each ask, 0 for taken}, {list: millionths of a token in each bucket now}
+--         then three of each bucket: tokens it gets a second, tokens it holds, ms until it is full and has no line;
+--         then of each ask: how many buckets, and their places in KEYS
+-- Output  list: µs to wait of each ask, 0 for taken; without asks the millionths of a token in each bucket
 -- The line is the time up to which refused asks were told to come back: one each time a token comes, so that they do not all
 -- come at once. An ask beyond its reach is told the end of the reach. Run again after a lost answer it takes again: that never
 -- lets more through.
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local reach = tonumber(ARGV[1])
+local time, reach, n = redis.call('TIME'), ARGV[1] + 0, #KEYS
+local now = time[1] * 1000000 + time[2]
 
-local buckets = {}
-for i, key in ipairs(KEYS) do
-  local rate, burst = tonumber(ARGV[2 * i]), tonumber(ARGV[2 * i + 1])
-  local bucket = { rate = rate / 1000000, burst = burst, tokens = burst, line = 0 }
-  local tokens, at, line = string.match(redis.call('GET', key) or '', '^(%S+) (%d+) (%d+)$')
-  if tokens then
-    local passed = math.max(0, now - tonumber(at)) -- the server's clock may have been set back
-    bucket.tokens = math.min(burst, (tonumber(tokens) or burst) + passed * bucket.rate)
-    if tonumber(line) <= now + reach then -- one that is further ahead is from before the clock was set back
-      bucket.line = tonumber(line)
+local function level(i)
+  local full, value = ARGV[3 * i] + 0, redis.call('GET', KEYS[i])
+  if not value or #value ~= 24 then
+    return full, 0
+  end
+  local tokens, at, line = struct.unpack('ddd', value)
+  if now > at then -- else the server's clock was set back: what is there stays
+    tokens = tokens + (now - at) * ARGV[3 * i - 1] / 1000000
+  end
+  if not (tokens < full) then
+    tokens = full
+  end
+  if not (line <= now + reach) then -- it is from before the clock was set back
+    line = 0
+  end
+  return tokens, line, now < at
+end
+
+local function keep(i, tokens, line)
+  redis.call('PSETEX', KEYS[i], ARGV[3 * i + 1], struct.pack('ddd', tokens, now, line))
+end
+
+if n == 1 and #ARGV == 6 then -- the usual call: tables would cost as much as all the rest
+  local tokens, line, back = level(1)
+  if tokens >= 1 then
+    keep(1, tokens - 1, line)
+    return { 0 }
+  elseif reach == 0 and not back then
+    return { math.ceil((1 - tokens) * 1000000 / ARGV[2]) }
+  end
+end
+
+local held, line, changed, waits = {}, {}, {}, {}
+for i = 1, n do
+  held[i], line[i], changed[i] = level(i)
+end
+
+local place, last = 3 * n + 2, #ARGV
+if place > last then
+  for i = 1, n do
+    held[i] = math.floor(held[i] * 1000000)
+  end
+  return held
+end
+
+while place <= last do
+  local to, need, told = place + ARGV[place], 0, 0
+  for at = place + 1, to do
+    local i = ARGV[at] + 0
+    if held[i] < 1 then
+      local rate = ARGV[3 * i - 1] / 1000000
+      need = math.max(need, 1, math.ceil((1 - held[i]) / rate))
+      told = math.max(told, line[i] + math.ceil(1 / rate))
     end
   end
-  buckets[i] = bucket
-end
-
-local function ask(first, last)
-  local need, lacking = 0, {}
-  for place = first, last do
-    local bucket = buckets[tonumber(ARGV[place])]
-    if bucket.tokens < 1 then
-      lacking[#lacking + 1] = bucket
-      need = math.max(need, math.ceil((1 - bucket.tokens) / bucket.rate), 1)
+  if need > 0 and reach > 0 then
+    told = math.max(told, now + need)
+    need = math.min(told - now, reach)
+  end
+  for at = place + 1, to do
+    local i = ARGV[at] + 0
+    if need == 0 then
+      held[i], changed[i] = held[i] - 1, true
+    elseif held[i] < 1 and told <= now + reach then
+      line[i], changed[i] = told, true
     end
   end
-  if #lacking == 0 then
-    for place = first, last do
-      local bucket = buckets[tonumber(ARGV[place])]
-      bucket.tokens = bucket.tokens - 1
-      bucket.changed = true
-    end
-    return 0
-  end
-  if reach == 0 then
-    return need
-  end
-  local told = now + need
-  for _, bucket in ipairs(lacking) do
-    told = math.max(told, bucket.line + math.ceil(1 / bucket.rate))
-  end
-  if told > now + reach then
-    return reach
-  end
-  for _, bucket in ipairs(lacking) do
-    bucket.line = told
-    bucket.changed = true
-  end
-  return told - now
+  waits[#waits + 1] = need
+  place = to + 1
 end
 
-local waits, place = {}, 2 * #KEYS + 2
-while place <= #ARGV do
-  local last = place + tonumber(ARGV[place])
-  waits[#waits + 1] = ask(place + 1, last)
-  place = last + 1
-end
-
-local left = {}
-for i, bucket in ipairs(buckets) do
-  left[i] = math.floor(bucket.tokens * 1000000)
-  if bucket.changed then
-    local full_ms = math.ceil(math.max((bucket.burst - bucket.tokens) / bucket.rate, bucket.line - now) / 1000)
-    local value = string.format('%.17g %.0f %.0f', bucket.tokens, now, bucket.line)
-    redis.call('SET', KEYS[i], value, 'PX', string.format('%.0f', math.min(math.max(full_ms, 1), 1e12)))
+for i = 1, n do
+  if changed[i] then
+    keep(i, held[i], line[i])
   end
 end
-return { waits, left }
+return waits
