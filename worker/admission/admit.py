@@ -20,6 +20,8 @@ from worker.ports import Lease, Services, Step, WaitingJob, WaitingLine
 
 LEASE_NAME = "admit"
 LEASE_RETRY_S = 0.02
+#: Jobs that are looked at when there is room for none; with room it is this and two for each place.
+LOOK_MIN = 8
 
 
 def admit(services: Services, limit: int) -> int:
@@ -34,11 +36,12 @@ def admit(services: Services, limit: int) -> int:
         tiers.fresh()
         held = holdings(services.store.slot_counts(), tiers)
         heads = services.coordinator.waiting_heads(limit, now, without=[user for user, had in held.items() if had.full])
-        lines, short = planned(heads, held, tiers, limit), services.store.short_of_space(SHORT_LOOK)
-        if not lines and not short:
+        short = services.store.short_of_space(SHORT_LOOK)
+        if not heads.lines and not short:
             return 0
-        waiting, turns = _jobs(services, lines), Turns(lines, held, tiers)
         views, space = seen_now(services, short, now)
+        lines = planned(heads, held, tiers, min(limit, LOOK_MIN + 2 * sum(view.room for view in views.values())))
+        waiting, turns = _jobs(services, lines), Turns(lines, held, tiers)
         batch = Batch(services, views, space, Leaders(services, [*waiting.values(), *short]), now)
         batch.sort(waiting, turns)
         batch.sort_more([job for job in short if job.id not in waiting])

@@ -18,8 +18,9 @@ from heapq import heapify, heappop, heappush
 from worker.jobs.tiers import Tier
 from worker.ports import Heads, Tiers, TurnsMoved, WaitingLine
 
-#: Each admission moves the turn by this many slot seconds, so that jobs which take no time take turns as well.
-STEP_S = 1.0
+#: Each admission moves the turn by this many slot seconds, so that jobs which take no time take turns as well; it is little,
+#: for it counts against short jobs.
+STEP_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,6 @@ class Holding:
         return replace(self, slots=self.slots + 1, share=self.share + 1 / weight)
 
 
-NOTHING = Holding()
-
-
 def holdings(counts: Mapping[tuple[str, str], int], tiers: Tiers) -> dict[str, Holding]:
     """By user, what `JobStore.slot_counts` says."""
     found: dict[str, Holding] = {}
@@ -55,6 +53,11 @@ def holdings(counts: Mapping[tuple[str, str], int], tiers: Tiers) -> dict[str, H
         else:
             found[user] = Holding(had.slots + slots, had.share + slots / weight_of(tier), had.full and full)
     return found
+
+
+def held_by(held: Mapping[str, Holding], user: str) -> Holding:
+    """What the user has; users who have nothing may be absent."""
+    return held.get(user) or Holding()
 
 
 def weight_of(tier: Tier) -> float:
@@ -97,7 +100,7 @@ class Turns:
         entered = []
         for line in lines:
             tier = tiers.of(line.tier, line.user)
-            slots = held.get(line.user, NOTHING).slots
+            slots = held_by(held, line.user).slots
             more = line.size > len(line.ids)
             entered.append(_Line(line.user, line.turn, weight_of(tier), slots, tier.running, line.ids, more))
         self._behind = sorted((line for line in entered if not line.over), key=lambda line: (line.turn, line.user), reverse=True)
@@ -125,7 +128,7 @@ class Turns:
         line.slots, line.took = line.slots + 1, line.took + 1
         self.reached = max(self.reached, line.turn)
         self.steps[line.user] = self.steps.get(line.user, 0.0) + STEP_S / line.weight
-        had = self.taken.get(line.user) or self._held.get(line.user, NOTHING)
+        had = self.taken.get(line.user) or held_by(self._held, line.user)
         self.taken[line.user] = had.and_one(line.weight)
         heappush(self._queue, _entry(line))
         if line.more and line.given >= len(line.ids) and not line.full:
@@ -156,8 +159,8 @@ def planned(heads: Heads, held: Mapping[str, Holding], tiers: Tiers, limit: int)
     while len(chosen) < limit and (id := turns.next()) is not None:
         chosen.add(id)
         turns.admitted()
-    lines = (replace(line, ids=tuple(id for id in line.ids if id in chosen)) for line in heads.lines)
-    return tuple(replace(line, size=len(line.ids)) for line in lines if line.ids)
+    some = ((line, tuple([id for id in line.ids if id in chosen])) for line in heads.lines)
+    return tuple(WaitingLine(line.user, line.tier, line.turn, len(ids), ids) for line, ids in some if ids)
 
 
 def moved(turns: Turns, heads: Heads, held: Mapping[str, Holding], tiers: Tiers, now: float) -> TurnsMoved:

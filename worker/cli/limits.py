@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from worker.cli import options
-from worker.cli.output import note, print_json, size_text, time_text
+from worker.cli.output import note, print_json, time_text
+from worker.jobs.sizes import size_text
 
 if TYPE_CHECKING:
     from worker.ports import Services
