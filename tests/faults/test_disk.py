@@ -54,7 +54,23 @@ def fill(volume: Path, leave: int) -> Path:
     return path
 
 
-class OtherVolume(Stack):
+class Small(Stack):
+    """A stack that leaves little free."""
+
+    def environment(self) -> dict[str, str]:
+        """See `Stack.environment`."""
+        return {**super().environment(), "HAUL_SPACE_RESERVE": str(FREE_BYTES_MIN)}
+
+
+class Unasked(Small):
+    """It knows no size before the engine does: the engine finds the disk full, not admission."""
+
+    def environment(self) -> dict[str, str]:
+        """See `Stack.environment`."""
+        return {**super().environment(), "HAUL_PROBE": "never"}
+
+
+class OtherVolume(Unasked):
     """aria2's downloads lie on one volume, those of qBittorrent on another."""
 
     def environment(self) -> dict[str, str]:
@@ -112,7 +128,7 @@ def test_on_a_full_disk_a_download_of_aria2_waits_and_ends_when_there_is_space(t
     holds="the job waits, the files are healed, and it ends by itself with the right bytes",
 )
 def test_a_control_file_that_a_full_disk_left_empty_is_healed(tmp_path: Path) -> None:
-    with Stack(tmp_path / "s") as stack, small_volume(stack.downloads, 64):
+    with Unasked(tmp_path / "s") as stack, small_volume(stack.downloads, 64):
         stack.work()
         filler = fill(stack.downloads, 20 * MB)
         id, uri = job_id("u", "x"), stack.origin.url(f"file/x?size={SIZE}&rate={6 * MB}")
@@ -132,14 +148,15 @@ def test_a_control_file_that_a_full_disk_left_empty_is_healed(tmp_path: Path) ->
 
 @fault(
     "The disk is full while a torrent is downloaded by qBittorrent",
-    provoked="a tmpfs of 64 MB with 20 MB free, a torrent of 30 MB; the rest is freed later",
+    provoked="a tmpfs of 64 MB that somebody else fills while a torrent of 30 MB runs; it is freed later",
     holds="the job waits with reason `space`, counts no failure, keeps what it has and ends with the right bytes",
 )
 def test_on_a_full_disk_a_torrent_of_qbittorrent_waits_and_goes_on_when_there_is_space(tmp_path: Path) -> None:
-    with Stack(tmp_path / "s", engines=("qbittorrent",)) as stack, small_volume(stack.downloads, 64):
+    with Small(tmp_path / "s", engines=("qbittorrent",)) as stack, small_volume(stack.downloads, 64):
         stack.work()
-        filler = fill(stack.downloads, 20 * MB)
-        id = ask(stack, "qbittorrent", "x", SIZE, rate=0)
+        id = ask(stack, "qbittorrent", "x", SIZE, rate=5 * MB)
+        eventually(lambda: served(stack, "x") > MB, "it runs")
+        filler = fill(stack.downloads, 5 * MB)
         waits_for_space(stack, id)
         assert free(stack.downloads) < FREE_BYTES_MIN
         filler.unlink()
@@ -150,18 +167,19 @@ def test_on_a_full_disk_a_torrent_of_qbittorrent_waits_and_goes_on_when_there_is
 
 @fault(
     "The disk is full that a finished download is moved to",
-    provoked="a tmpfs without room as the place of an 8 MB file that lies on another disk; the space is freed later",
+    provoked="a tmpfs that is filled meanwhile as the place of an 8 MB file that lies on another disk; the space is freed later",
     holds="the job stays `finishing`, says what it waits for, takes no space meanwhile, and ends in place by itself",
 )
 def test_what_cannot_be_moved_for_want_of_space_is_moved_later(tmp_path: Path) -> None:
     size = 8 * MB
-    with Stack(tmp_path / "s") as stack, small_volume(tmp_path / "out", 32) as out:
+    with Small(tmp_path / "s") as stack, small_volume(tmp_path / "out", 32) as out:
         stack.work()
-        filler = fill(out, size // 2)
-        spec = {"uri": stack.origin.url(f"file/x?size={size}"), "user": "u", "out": str(out)}
+        spec = {"uri": stack.origin.url(f"file/x?size={size}&rate={4 * MB}"), "user": "u", "out": str(out)}
         [answer] = pipeline.accept(stack.services, [parse(spec, owner=True)])
         assert isinstance(answer, pipeline.Accepted)
         id = answer.job.id
+        stack.until(id, "downloading")
+        filler = fill(out, size // 2)
         stack.until(id, "finishing")
         eventually(lambda: "No space left" in pipeline.why(stack.services, id).text, "it says so", seen=lambda: story(stack.job(id)))
         assert free(out) == size // 2 or free(out) > size // 2 - 65536
@@ -252,7 +270,7 @@ def test_a_complete_file_that_was_deleted_is_fetched_again(tmp_path: Path, engin
 )
 @pytest.mark.parametrize("engine", ENGINES)
 def test_on_a_read_only_disk_a_download_fails_with_its_cause(tmp_path: Path, engine: str) -> None:
-    with Stack(tmp_path / "s", engines=(engine,)) as stack, small_volume(tmp_path / "out", 1) as out:
+    with Small(tmp_path / "s", engines=(engine,)) as stack, small_volume(tmp_path / "out", 32) as out:
         id = ask(stack, engine, "x", MB, rate=0)
         with small_volume(stack.work_directory(id) / engine, 16) as work:
             for volume in (work, out):

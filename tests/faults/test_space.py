@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.e2e.stack import CeleryWorker, Stack, digest, eventually, sha256, story
 from tests.faults.catalogue import fault
-from tests.faults.test_disk import fill, free, small_volume
+from tests.faults.test_disk import Small, fill, free, small_volume
 from worker import pipeline
 from worker.jobs.states import TERMINAL, Reason, State
 
@@ -47,14 +47,6 @@ class Gauge:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join(5)
-
-
-class Small(Stack):
-    """A stack that leaves little free."""
-
-    def environment(self) -> dict[str, str]:
-        """See `Stack.environment`."""
-        return {**super().environment(), "HAUL_SPACE_RESERVE": str(RESERVE)}
 
 
 def take_all(stack: Stack, asked: dict[str, tuple[int, int]]) -> list[str]:
@@ -139,10 +131,3 @@ def test_what_can_never_fit_is_refused(tmp_path: Path) -> None:
         assert (job.cause, job.message) == ("refused", "it needs 60.0 MiB, and the disk has room for 48.0 MiB at most")
         assert stack.told(id) == ["job.queued", "job.failed"]
         assert stack.origin.requests["/file/x"] == 0
-
-
-def test_the_gauge_would_see_a_full_disk(tmp_path: Path) -> None:
-    with small_volume(tmp_path / "v", 8) as volume, Gauge(volume) as gauge:
-        filler = fill(volume, 0)
-        eventually(lambda: gauge.least < 65_536, "it is seen")
-        filler.unlink()

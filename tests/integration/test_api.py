@@ -26,6 +26,7 @@ from tests.integration.doors import DEADLINE_S, services_on, snapshot, until
 from tests.servers import missing, redis_programs
 from tests.torrents import bencode, pack
 from worker import pipeline
+from worker.admission import space
 from worker.api import events, server
 from worker.api.schemas import JobView
 from worker.api.server import ApiServer, serve, serve_probes
@@ -34,6 +35,7 @@ from worker.jobs.errors import Rejected, Transient
 from worker.jobs.states import State
 from worker.jobs.torrents import TORRENT_BYTES_MAX
 from worker.jobs.view import job_view
+from worker.limits import SPACE_RESERVE_BYTES
 from worker.ports import Services, Step
 from worker.settings import SettingsError
 
@@ -252,13 +254,28 @@ def test_a_torrent_file_is_a_job_and_its_infohash_and_files_are_shown(http: http
     answer = add(http, uri=None, torrent=base64.b64encode(made.document).decode(), key="t", select="1,3")
     assert answer.status_code == 201
     shown = answer.json()
-    assert (shown["kind"], shown["infohash"], shown["files"], shown["total_bytes"]) == ("torrent", made.v1, 3, None)
+    assert (shown["kind"], shown["infohash"], shown["files"], shown["total_bytes"]) == (
+        "torrent",
+        made.v1,
+        3,
+        sum(map(len, list(made.files.values())[:2])),
+    )
     whole = add(http, uri=None, torrent=base64.b64encode(made.document).decode()).json()
     assert whole["total_bytes"] == made.size
     assert whole["source"] == f"torrent:{hashlib.sha256(made.document).hexdigest()}"
     again = add(http, uri=None, torrent=base64.b64encode(made.document).decode(), key="t", select="1,3")
     assert (again.status_code, again.json()["id"]) == (200, shown["id"])
     problem(add(http, uri=None, torrent=base64.b64encode(pack().document).decode(), key="t", select="1,3"), 409, "key")
+
+
+def test_a_torrent_that_no_disk_here_can_hold_is_507_in_words(http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = pack(version="hybrid")
+    document = base64.b64encode(made.document).decode()
+    monkeypatch.setattr(space, "_seen", lambda _path: (1, space.Volume(SPACE_RESERVE_BYTES + made.size - 1, made.size)))
+    found = problem(add(http, uri=None, torrent=document), 507, "torrent")
+    assert "and the disk has room for" in found["detail"]
+    assert "select" in found["fix"]
+    assert add(http, uri=None, torrent=document, select="1").status_code == 201
 
 
 def test_a_torrent_file_of_the_largest_size_is_taken_and_one_byte_more_is_refused(http: httpx.Client, services: Services) -> None:

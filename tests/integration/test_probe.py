@@ -200,7 +200,10 @@ def test_a_guarded_question_that_is_refused_leaves_the_size_unknown(
     assert now(services, owned).probe == Probe(5)
 
 
-def test_a_dead_server_holds_up_no_other_and_is_not_asked_again_at_once(services: Services, origin: Origin, hasty: None) -> None:
+def test_a_dead_server_holds_up_no_other_and_is_not_asked_again_at_once(
+    services: Services, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "DEADLINE_S", 3.0)
     with answering(lambda _connection: time.sleep(DEADLINE_S)) as url:
         dead = [accepted(services, url.removesuffix(".torrent") + f"?{n}") for n in range(40)]
         began = time.monotonic()
@@ -209,9 +212,28 @@ def test_a_dead_server_holds_up_no_other_and_is_not_asked_again_at_once(services
         quick = accepted(services, origin.url("file/quick?size=9"))
         until(lambda: now(services, quick).probe, "the other is asked")
         assert sum(now(services, job).probe is None for job in dead) > 30, "before the dead server was given up"
-        run.join(DEADLINE_S)
+        run.join(2 * DEADLINE_S)
         assert all(now(services, job).probe == Probe() for job in dead)
-        assert time.monotonic() - began < 5, "it was waited for once, not five times"
+        assert time.monotonic() - began < 9, "it was waited for once, not five times"
+
+
+def test_a_resolver_that_takes_for_ever_is_not_waited_for(services: Services, origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GIVE_UP_S", 0.3)
+    real, over = socket.getaddrinfo, threading.Event()
+
+    def slow(host: str, *args: Any, **options: Any) -> Any:
+        if host == "slow.example":
+            over.wait(DEADLINE_S)
+            raise socket.gaierror(socket.EAI_AGAIN, "try again")
+        return real(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    job = accepted(services, "http://slow.example/x")
+    began = time.monotonic()
+    assert pipeline.run(services, Step.PROBE) == 1
+    assert time.monotonic() - began < DEADLINE_S / 2
+    over.set()
+    assert now(services, job).probe == Probe()
 
 
 def test_many_jobs_are_asked_for_in_one_run(services: Services, origin: Origin) -> None:

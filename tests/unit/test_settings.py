@@ -188,3 +188,19 @@ def test_a_relative_data_directory_becomes_absolute(monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HAUL_DATA_DIR", "data")
     assert load().data_dir == tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("2 GiB", 2 * 1024**3), ("1.5g", 1610612736), ("100 MB", 100 * 1024**2), ("16777216", 16 * 1024**2), (" 20480 KiB ", 20 * 1024**2)],
+)
+def test_the_space_that_stays_free_is_given_as_people_write_sizes(monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> None:
+    monkeypatch.setenv("HAUL_SPACE_RESERVE", text)
+    assert load().space_reserve == size
+
+
+@pytest.mark.parametrize("text", ["1 MiB", "16777215", "-5", "a lot", "5 EiB", ""])
+def test_a_reserve_that_is_too_small_or_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("HAUL_SPACE_RESERVE", text)
+    with pytest.raises(SettingsError, match=r"HAUL_SPACE_RESERVE.*at least 16 MiB, such as 2 GiB"):
+        load()

@@ -24,8 +24,8 @@ from worker.jobs.probe import Probe
 from worker.jobs.requests import parse
 from worker.jobs.states import Action, Cause, Reason, State
 from worker.limits import SHORT_ASIDE_S, SHORT_LOOK, SHORT_PATIENCE_S
-from worker.ports import Change
-from worker.supervision import board
+from worker.ports import Change, Item, ItemStatus
+from worker.supervision import allocation, board
 from worker.supervision.allocation import GAIN_BYTES, Allocation
 
 MB = 1024 * 1024
@@ -276,3 +276,24 @@ def test_a_job_that_found_the_disk_full_gives_up_its_space_and_needs_only_the_re
     other = disk.wants(700 * MB)
     disk.admit()
     assert disk.states(other) == ["submitting"], "nothing is kept for the other any more"
+
+
+def test_directories_are_measured_in_turn_and_not_at_every_tick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, looks = [100.0], list[str]()
+
+    def measure(directory: str, _most: int) -> tuple[int, int]:
+        looks.append(Path(directory).parent.name)
+        return 5, allocation.LOOK_MAX // 2
+
+    monkeypatch.setattr(allocation.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(allocation, "allocated_bytes", measure)
+    seen = Allocation(Machine(tmp_path).engine)
+    items = {name: Item(name, ItemStatus.RUNNING, name, Progress(7)) for name in "abc"}
+    shown = []
+    for _ in range(12):
+        shown.append({name: progress.allocated for name, progress in seen.measured(items).items()})
+        clock[0] += 0.5
+    assert shown[0] == {"a": 5, "b": 5, "c": 0}, "so many at one look"
+    assert shown[2] == {"a": 5, "b": 5, "c": 5}
+    assert looks == ["a", "b", "c", "a", "b"], "each once in five seconds"
+    assert seen.measured({"a": items["a"]})["a"] == Progress(7, allocated=5)

@@ -6,7 +6,6 @@ import contextlib
 import secrets
 import time
 from collections import Counter
-from collections.abc import Collection
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from urllib.parse import urlsplit
 
@@ -27,8 +26,9 @@ HOST_MAX = 8
 SILENT_S = 30.0
 #: A job whose question takes longer, because a resolver does, goes on without an answer.
 GIVE_UP_S = 8.0
-#: As for `describe`: a run goes on for so long while there is work, and looks and renews its claim so often.
+#: A run goes on for so long while there is work, looks so often for jobs that came meanwhile, and renews its claim so often.
 WINDOW_S = 60.0
+LOOK_S = 0.25
 BEAT_S = 1.0
 CLAIM_S = 10.0
 #: Records that one look reads at most, in batches; behind them others may wait for the next look.
@@ -64,6 +64,8 @@ class _Run:
         self._holder = holder
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=PROBE)
         self._running: dict[Future[Probe], tuple[Job, float]] = {}
+        self._known: list[Job] = []
+        self._read_at = float("-inf")
         self._silent: dict[str, float] = {}
         self._beat = time.monotonic()
 
@@ -71,7 +73,7 @@ class _Run:
         """Ask until there is nobody to be asked for, or no time."""
         written, ends = 0, time.monotonic() + WINDOW_S
         while True:
-            if time.monotonic() < ends and len(self._running) <= THREADS // 2:
+            if time.monotonic() < ends and len(self._running) < THREADS:
                 self._begin()
             if not self._running:
                 return written
@@ -86,24 +88,27 @@ class _Run:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _begin(self) -> None:
-        busy = Counter(_host(job) for job, _ in self._running.values())
-        known, after = {job.id for job, _ in self._running.values()}, None
-        for _ in range(PAGES_MAX):
-            page = self._services.store.unprobed(STEP_BATCH, after=after)
-            for job in self._chosen(page, busy, known):
+        if not self._known or time.monotonic() - self._read_at >= LOOK_S:
+            self._known, self._read_at = self._read(), time.monotonic()
+        busy, left = Counter(_host(job) for job, _ in self._running.values()), []
+        for job in self._known:
+            if busy[_host(job)] < HOST_MAX and len(self._running) < THREADS:
+                busy[_host(job)] += 1
                 self._running[self._pool.submit(self._asked, job)] = (job, time.monotonic())
-            if len(page) < STEP_BATCH or len(self._running) >= THREADS:
-                return
-            after = page[-1].id
+            else:
+                left.append(job)
+        self._known = left
 
-    def _chosen(self, page: list[Job], busy: Counter[str], known: Collection[str]) -> list[Job]:
-        chosen: list[Job] = []
-        for job in page:
-            host = _host(job)
-            if job.id not in known and busy[host] < HOST_MAX and len(self._running) + len(chosen) < THREADS:
-                busy[host] += 1
-                chosen.append(job)
-        return chosen
+    def _read(self) -> list[Job]:
+        """Jobs that wait to be asked for, without those that are."""
+        running = {job.id for job, _ in self._running.values()}
+        found: list[Job] = []
+        for _ in range(PAGES_MAX):
+            page = self._services.store.unprobed(STEP_BATCH, after=found[-1].id if found else None)
+            found += page
+            if len(page) < STEP_BATCH:
+                break
+        return [job for job in found if job.id not in running]
 
     def _asked(self, job: Job) -> Probe:
         host = _host(job)
@@ -122,7 +127,7 @@ class _Run:
         return found
 
     def _ended(self) -> list[tuple[Job, Probe]]:
-        done = wait(self._running, BEAT_S, FIRST_COMPLETED).done
+        done = wait(self._running, LOOK_S, FIRST_COMPLETED).done
         answers = [(self._running.pop(future)[0], future.result()) for future in done]
         late = [future for future, (_, begun) in self._running.items() if time.monotonic() - begun >= GIVE_UP_S]
         return answers + [(self._running.pop(future)[0], Probe()) for future in late]

@@ -41,8 +41,9 @@ def delete_work(transfer: Transfer, volumes: Mapping[str, str]) -> None:
 
 
 def is_spent(job: Job) -> bool:
-    """True when nothing goes on from what engines fetched for it: it is in place, given up by its user, or not what was asked for."""
-    return job.state is State.CANCELLED or job.cause is Cause.CHECKSUM or (job.state is State.DONE and not job.seeding)
+    """True when nothing goes on from what engines fetched for it: it is in place, given up, refused, or not what was asked for."""
+    of_no_use = job.cause in (Cause.CHECKSUM, Cause.REFUSED)
+    return job.state is State.CANCELLED or of_no_use or (job.state is State.DONE and not job.seeding)
 
 
 def allocated_bytes(directory: str, entries_max: int = ENTRIES_MAX) -> tuple[int, int]:

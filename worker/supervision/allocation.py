@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from worker.jobs.directories import ENTRIES_MAX, allocated_bytes, work_directory
@@ -13,7 +13,9 @@ from worker.supervision import settle
 
 #: Between two measures of one directory.
 MEASURE_S = 5.0
-#: Entries of directories that are looked at in one tick, but for one directory that may have more; the others wait for the next.
+#: Between two looks at those that are due.
+LOOK_S = 1.0
+#: Entries of directories that are looked at in one look, but for one directory that may have more; the others wait for the next.
 LOOK_MAX = 1_000
 #: Free space that came back is worth a look by admission from this size on.
 GAIN_BYTES = 1024 * 1024
@@ -24,7 +26,10 @@ class Allocation:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._measured: dict[str, tuple[float, int]] = {}
+        self._sizes: dict[str, int] = {}
+        self._measured_at: dict[str, float] = {}
+        self._looked_at = float("-inf")
+        self._count = 0
         self._least_free: int | None = None
 
     def measured(self, items: Mapping[str, Item]) -> dict[str, Progress]:
@@ -33,16 +38,23 @@ class Allocation:
         Args:
             items: all that the engine has of our jobs, by any name.
         """
-        now, room = time.monotonic(), LOOK_MAX
-        known = {item.transfer: self._measured.get(item.transfer, (float("-inf"), 0)) for item in items.values() if item.transfer}
-        for transfer in sorted(known, key=lambda transfer: known[transfer][0]):
-            if room <= 0 or now - known[transfer][0] < MEASURE_S:
+        if time.monotonic() - self._looked_at >= LOOK_S or len(items) > self._count:
+            self._look([item.transfer for item in items.values() if item.transfer])
+        self._count = len(items)
+        return {name: _with(item.progress, self._sizes.get(item.transfer or "", 0)) for name, item in items.items()}
+
+    def _look(self, transfers: Sequence[str]) -> None:
+        self._looked_at = now = time.monotonic()
+        ages = {transfer: now - self._measured_at.get(transfer, float("-inf")) for transfer in transfers}
+        room = LOOK_MAX
+        for transfer in sorted((transfer for transfer in transfers if ages[transfer] >= MEASURE_S), key=lambda transfer: -ages[transfer]):
+            if room <= 0:
                 break
-            size, looked = allocated_bytes(self._directory(transfer), ENTRIES_MAX)
-            known[transfer] = (now, size)
+            self._sizes[transfer], looked = allocated_bytes(self._directory(transfer), ENTRIES_MAX)
+            self._measured_at[transfer] = now
             room -= looked + 1
-        self._measured = {transfer: entry for transfer, entry in known.items() if entry[0] > float("-inf")}
-        return {name: replace(item.progress, allocated=known.get(item.transfer or "", (now, 0))[1]) for name, item in items.items()}
+        for gone in self._sizes.keys() - ages.keys():
+            del self._sizes[gone], self._measured_at[gone]
 
     def final(self, item: Item) -> Progress:
         """The progress of a complete item with what it has on the disk, looked at now."""
@@ -59,3 +71,8 @@ class Allocation:
 
     def _directory(self, transfer: str) -> str:
         return work_directory(self._engine.directory, transfer, self._engine.name)
+
+
+def _with(progress: Progress, allocated: int) -> Progress:
+    """As `dataclasses.replace` would make it, in a fifth of the time: it is done for every download at every tick."""
+    return Progress(progress.done, progress.total, progress.speed, progress.uploaded, progress.connections, allocated)
