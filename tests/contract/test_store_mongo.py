@@ -28,7 +28,7 @@ from worker.jobs.model import Job, Progress, Request, Source, SourceKind, new_jo
 from worker.jobs.states import State
 from worker.ports import Applied, Change, Inserted, JobFilter, JobStore, Run
 from worker.store import open_store
-from worker.store.mongo import queries
+from worker.store.mongo import pipelines, queries
 from worker.store.mongo.store import MongoStore
 
 
@@ -365,22 +365,22 @@ FINDS: dict[str, tuple[str, dict[str, Any], queries.Order, str]] = {
     "undescribed": (queries.JOBS, queries.undescribed("a"), queries.BY_ID, "jobs_undescribed"),
     "unprobed": (queries.JOBS, queries.unprobed("a"), queries.BY_ID, "jobs_unprobed"),
     "short_of_space": (queries.JOBS, queries.short_of_space(), queries.SHORT_LONGEST, "jobs_short"),
-    "promised": (queries.JOBS, queries.promised()[0]["$match"], [], "jobs_promised"),
+    "promised": (queries.JOBS, pipelines.promised()[0]["$match"], [], "jobs_promised"),
     "holding": (queries.JOBS, queries.holding(["a"]), [], "jobs_holding"),
     "following": (queries.JOBS, queries.following(["a"]), [], "jobs_following"),
     "sharing": (queries.JOBS, queries.sharing(["a"]), [], "jobs_contents"),
-    "followed": (queries.JOBS, dict(queries.FOLLOWED[0]["$match"]), [], "jobs_following"),
+    "followed": (queries.JOBS, dict(pipelines.FOLLOWED[0]["$match"]), [], "jobs_following"),
     "unsent": (queries.JOBS, queries.unsent(), queries.OLDEST_CHANGE, "jobs_unsent"),
     "unposted": (queries.JOBS, queries.unposted("", NOW), queries.DUE, "jobs_unposted"),
     "page": (queries.JOBS, queries.page(JobFilter(), 9), queries.NEWEST, "jobs_newest"),
     "page of a user": (queries.JOBS, queries.page(_USER, 9), queries.NEWEST, "jobs_by_user"),
     "page of a user's states": (queries.JOBS, queries.page(_USERS_DONE, 9), queries.NEWEST, "jobs_by_user"),
     "page of states": (queries.JOBS, queries.page(_DONE, 9), queries.NEWEST, "jobs_by_state"),
-    "counts": (queries.JOBS, queries.counts(State)[0]["$match"], [], "jobs_by_state"),
-    "engine_counts": (queries.JOBS, queries.engine_counts()[0]["$match"], [], "jobs_at_engine"),
-    "user_counts": (queries.JOBS, queries.user_counts(["u"])[0]["$match"], [], "jobs_by_user"),
-    "user_bytes": (queries.JOBS, queries.user_bytes(["u"], NOW)[0]["$match"], [], "jobs_by_user_and_time"),
-    "slot_counts": (queries.JOBS, queries.slot_counts()[0]["$match"], [], "jobs_at_engine"),
+    "counts": (queries.JOBS, pipelines.counts(State)[0]["$match"], [], "jobs_by_state"),
+    "engine_counts": (queries.JOBS, pipelines.engine_counts()[0]["$match"], [], "jobs_at_engine"),
+    "user_counts": (queries.JOBS, pipelines.user_counts(["u"])[0]["$match"], [], "jobs_by_user"),
+    "user_bytes": (queries.JOBS, pipelines.user_bytes(["u"], NOW)[0]["$match"], [], "jobs_by_user_and_time"),
+    "slot_counts": (queries.JOBS, pipelines.slot_counts()[0]["$match"], [], "jobs_at_engine"),
     "slot": (queries.RUNS, queries.slot("backup", "1"), [], "runs_once"),
     "runs": (queries.RUNS, queries.runs(None), queries.NEWEST, "runs_newest"),
     "runs of a name": (queries.RUNS, queries.runs("backup"), queries.NEWEST, "runs_by_name"),

@@ -203,12 +203,9 @@ class Owner:
         if self._held.has_time_for(self.engine.rpc_timeout_s):
             spent = [handle for handle in (*found.failed, *found.dead) if not self._wanted(handle)]
             self._correct(lease, spent, again, found.running)
-        if found.complete:
-            self._services.nudger.nudge(Step.FINISH)
-        if found.stopped:
-            self._services.nudger.nudge(Step.ADMIT)
-        if jobs:
-            self._services.nudger.nudge(Step.NOTIFY)
+        for some, step in ((found.complete, Step.FINISH), (found.stopped, Step.ADMIT), (jobs, Step.NOTIFY)):
+            if some:
+                self._services.nudger.nudge(step)
 
     def _wanted(self, handle: str) -> bool:
         """Whether an item that failed is still needed; what is paused is handed over anew when it is resumed."""

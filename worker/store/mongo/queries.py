@@ -13,7 +13,7 @@ stand behind `$literal`. What a name stands for is in `mongo_documents`; further
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,7 +22,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Progress
-from worker.jobs.states import IN_SLOT, LIVE, State
+from worker.jobs.states import LIVE, State
 from worker.ports import Change, JobFilter, Lease
 from worker.store.mongo.documents import FLAGS, Document, job_document, last_event
 
@@ -184,16 +184,6 @@ def short_of_space() -> Document:
     return {"short": {"$exists": True, "$gte": 0}}
 
 
-def promised() -> Pipeline:
-    """`JobStore.promised`."""
-    expected: Document = {"$ifNull": ["$progress.total", "$promised"]}
-    owed: Document = {"$max": [0, {"$subtract": [expected, {"$ifNull": ["$progress.allocated", 0]}]}]}
-    return [
-        {"$match": {"promised": {"$exists": True, "$gte": 0}}},
-        {"$group": {"_id": {"engine": "$at_engine", "out": "$out"}, "owed": {"$sum": owed}, "whole": {"$sum": expected}}},
-    ]
-
-
 def unsent() -> Document:
     """`JobStore.unsent`, to be read by `OLDEST_CHANGE`; naming `changed` lets a planner see the index that has no other key."""
     return {"untold": {"$exists": True}, "changed": {"$gt": 0}}
@@ -212,11 +202,6 @@ def page(where: JobFilter, before: int) -> Document:
     return of_user | of_states | {"seq": {"$lt": before}}
 
 
-def counts(states: Iterable[State]) -> Pipeline:
-    """`JobStore.counts`, from an index alone."""
-    return [{"$match": {"state": {"$in": sorted(states)}}}, {"$group": {"_id": "$state", "n": {"$sum": 1}}}]
-
-
 def holding(transfers: list[str]) -> Document:
     """`JobStore.holding`."""
     return {"holding": {"$in": transfers}}
@@ -232,53 +217,12 @@ def sharing(contents: list[str]) -> Document:
     return {"contents": {"$in": contents}}
 
 
-#: `JobStore.followed`, from an index alone.
-FOLLOWED: Sequence[Mapping[str, Any]] = (
-    {"$match": {"following": {"$gt": ""}}},
-    {"$group": {"_id": "$following", "n": {"$sum": 1}}},
-)
-
-
-def engine_counts() -> Pipeline:
-    """`JobStore.engine_counts`, from an index alone."""
-    return [
-        {"$match": {"at_engine": {"$gt": ""}, "state": {"$in": sorted(IN_SLOT)}}},
-        {"$group": {"_id": "$at_engine", "n": {"$sum": 1}}},
-    ]
-
-
-def user_counts(users: Sequence[str]) -> Pipeline:
-    """How many jobs of each user are in each state that `JobStore.usage` counts, from an index alone."""
-    states = [State.QUEUED.value, *sorted(IN_SLOT)]
-    by: Document = {"user": "$user", "state": "$state"}
-    return [{"$match": {"user": {"$in": users}, "state": {"$in": states}}}, {"$group": {"_id": by, "n": {"$sum": 1}}}]
-
-
-def user_bytes(users: Sequence[str], since: float) -> Pipeline:
-    """Bytes of each user's jobs recorded since then, for `JobStore.usage`."""
-
-    def known(path: str) -> Document:
-        return {"$ifNull": [path, 0]}
-
-    none_selected: Document = {"$eq": [{"$size": {"$ifNull": ["$select", []]}}, 0]}
-    described: Document = {"$cond": [none_selected, known("$description.size"), 0]}
-    expected: Document = {"$max": [known("$progress.total"), known("$progress.done"), known("$probe.size"), described]}
-    unfinished: Document = {"$cond": [{"$in": ["$state", sorted(LIVE)]}, expected, known("$progress.done")]}
-    size: Document = {"$cond": [{"$eq": ["$state", State.DONE.value]}, known("$result.size"), unfinished]}
-    return [{"$match": {"user": {"$in": users}, "created_at": {"$gte": since}}}, {"$group": {"_id": "$user", "n": {"$sum": size}}}]
-
-
 # ---- limits: {_id: name, value} --------------------------------------------------------------------------------
 
 
 def set_limit(name: str, value: Any) -> UpdateOne:
     """Make the limit this one."""
     return UpdateOne({"_id": name}, {"$set": {"value": value}}, upsert=True)
-
-
-def slot_counts() -> Pipeline:
-    """`JobStore.slot_counts`: by index to those that take a slot."""
-    return [engine_counts()[0], {"$group": {"_id": {"user": "$user", "tier": "$tier"}, "n": {"$sum": 1}}}]
 
 
 # ---- counters --------------------------------------------------------------------------------------------------

@@ -21,18 +21,19 @@ from worker.jobs.errors import LeaseLost, Transient
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
-from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Promised, Run, Usage
+from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run
 from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
 from worker.store.mongo import queries
 from worker.store.mongo.collection import MongoCollection
 from worker.store.mongo.connection import MongoConnection
-from worker.store.mongo.documents import Document, check_follows, job_of, new_document, run_document, run_of, usage_of
+from worker.store.mongo.documents import Document, check_follows, job_of, new_document, run_document, run_of
+from worker.store.mongo.sums import MongoSums
 
 T = TypeVar("T")
 K = TypeVar("K")
 
 
-class MongoStore:
+class MongoStore(MongoSums):
     """See `JobStore` for the promises. Safe for many threads; every call ends within two time-outs of the connection.
 
     A lease is looked at twice. It is read before a write, which refuses a token that was replaced; and every update of the
@@ -121,11 +122,6 @@ class MongoStore:
         """See `JobStore.short_of_space`."""
         return self._some(queries.short_of_space(), queries.SHORT_LONGEST, limit)
 
-    def promised(self) -> list[Promised]:
-        """See `JobStore.promised`."""
-        rows = self._jobs.aggregate(queries.promised())
-        return [Promised(row["_id"]["engine"], row["_id"].get("out"), row["owed"], row["whole"]) for row in rows]
-
     def unsent(self, limit: int) -> list[Job]:
         """See `JobStore.unsent`."""
         return self._some(queries.unsent(), queries.OLDEST_CHANGE, limit)
@@ -151,11 +147,6 @@ class MongoStore:
         more = len(rows) > limit
         return Page(tuple(map(job_of, rows[:limit])), cursor_of(rows[limit - 1]["seq"]) if more else None)
 
-    def counts(self, states: Iterable[State] | None = None) -> dict[State, int]:
-        """See `JobStore.counts`."""
-        wanted = State if states is None else states
-        return {State(row["_id"]): row["n"] for row in self._jobs.aggregate(queries.counts(wanted))}
-
     def holding(self, transfers: Iterable[str]) -> list[Job]:
         """See `JobStore.holding`."""
         return self._some(queries.holding(list(transfers)))
@@ -168,19 +159,6 @@ class MongoStore:
         """See `JobStore.sharing`."""
         return self._some(queries.sharing(list(contents)))
 
-    def followed(self) -> dict[str, int]:
-        """See `JobStore.followed`."""
-        return {row["_id"]: row["n"] for row in self._jobs.aggregate([*queries.FOLLOWED])}
-
-    def engine_counts(self) -> dict[str, int]:
-        """See `JobStore.engine_counts`."""
-        return {row["_id"]: row["n"] for row in self._jobs.aggregate(queries.engine_counts())}
-
-    def usage(self, users: Iterable[str], since: float) -> dict[str, Usage]:
-        """See `JobStore.usage`."""
-        asked = list(users)
-        return usage_of(self._jobs.aggregate(queries.user_counts(asked)), self._jobs.aggregate(queries.user_bytes(asked, since)))
-
     # ---- limits ----
 
     def limits(self) -> dict[str, Any]:
@@ -191,10 +169,6 @@ class MongoStore:
         """See `JobStore.set_limits`."""
         self._limits.remove(list(drop))
         self._limits.update([queries.set_limit(name, value) for name, value in values.items()])
-
-    def slot_counts(self) -> dict[tuple[str, str], int]:
-        """See `JobStore.slot_counts`."""
-        return {(row["_id"]["user"], row["_id"]["tier"]): row["n"] for row in self._jobs.aggregate(queries.slot_counts())}
 
     # ---- torrents ----
 
@@ -259,8 +233,6 @@ class MongoStore:
     def close(self) -> None:
         """See `JobStore.close`; idempotent."""
         self._connection.close()
-
-    # ---- pieces ----
 
     def _apply_round(self, batch: Mapping[int, Change], place: int, until_ms: int | None) -> dict[int, Applied]:
         """Changes of one job each, by their number in the whole batch."""

@@ -14,17 +14,18 @@ from typing import Any
 from worker.jobs.errors import LeaseLost
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress
-from worker.jobs.states import IN_SLOT, State
-from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Promised, Run, Usage
+from worker.jobs.states import State
+from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run
 from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
 from worker.store.sqlite import queries
 from worker.store.sqlite.boot_clock import Anchor, BootClock
 from worker.store.sqlite.connections import Connections
-from worker.store.sqlite.rows import change_row, hook_json, job_of, row_of, run_of, to_json, usage_of
+from worker.store.sqlite.rows import change_row, hook_json, job_of, row_of, run_of, to_json
 from worker.store.sqlite.schema import is_current, prepare
+from worker.store.sqlite.sums import SqliteSums
 
 
-class SqliteStore:
+class SqliteStore(SqliteSums):
     """See `JobStore` for the promises. Safe for many threads; each batch is one transaction.
 
     Args:
@@ -114,11 +115,6 @@ class SqliteStore:
         """See `JobStore.short_of_space`."""
         return self._select(queries.SHORT_OF_SPACE, limit=limit)
 
-    def promised(self) -> list[Promised]:
-        """See `JobStore.promised`."""
-        with self._connections.reading() as connection:
-            return [Promised(*row) for row in connection.execute(queries.PROMISED)]
-
     def unsent(self, limit: int) -> list[Job]:
         """See `JobStore.unsent`."""
         return self._select(queries.UNSENT, limit=limit)
@@ -150,13 +146,6 @@ class SqliteStore:
         more = len(rows) > limit
         return Page(tuple(map(job_of, rows[:limit])), cursor_of(rows[limit - 1][0]) if more else None)
 
-    def counts(self, states: Iterable[State] | None = None) -> dict[State, int]:
-        """See `JobStore.counts`."""
-        query = queries.COUNTS if states is None else queries.COUNTS_OF
-        with self._connections.reading() as connection:
-            rows = connection.execute(query, {"states": to_json(list(states or ()))}).fetchall()
-        return {State(state): n for state, n in rows}
-
     def holding(self, transfers: Iterable[str]) -> list[Job]:
         """See `JobStore.holding`."""
         return self._select(queries.HOLDING, ids=to_json(list(transfers)))
@@ -168,23 +157,6 @@ class SqliteStore:
     def sharing(self, contents: Iterable[str]) -> list[Job]:
         """See `JobStore.sharing`."""
         return self._select(queries.SHARING, ids=to_json(list(contents)))
-
-    def followed(self) -> dict[str, int]:
-        """See `JobStore.followed`."""
-        with self._connections.reading() as connection:
-            return dict(connection.execute(queries.FOLLOWED).fetchall())
-
-    def engine_counts(self) -> dict[str, int]:
-        """See `JobStore.engine_counts`."""
-        with self._connections.reading() as connection:
-            return dict(connection.execute(queries.ENGINE_COUNTS).fetchall())
-
-    def usage(self, users: Iterable[str], since: float) -> dict[str, Usage]:
-        """See `JobStore.usage`."""
-        values = {"users": to_json(list(users)), "states": to_json([State.QUEUED, *sorted(IN_SLOT)]), "since": since}
-        with self._connections.reading() as connection:
-            counts = connection.execute(queries.USER_COUNTS, values).fetchall()
-            return usage_of(counts, connection.execute(queries.USER_BYTES, values).fetchall())
 
     # ---- limits ----
 
@@ -198,11 +170,6 @@ class SqliteStore:
         with self._writing(0) as (connection, _):
             connection.executemany(queries.DROP_LIMIT, [{"name": name} for name in drop])
             connection.executemany(queries.SET_LIMIT, [{"name": name, "value": to_json(value)} for name, value in values.items()])
-
-    def slot_counts(self) -> dict[tuple[str, str], int]:
-        """See `JobStore.slot_counts`."""
-        with self._connections.reading() as connection:
-            return {(user, tier): n for user, tier, n in connection.execute(queries.SLOT_COUNTS)}
 
     # ---- torrents ----
 
