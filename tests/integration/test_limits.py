@@ -145,6 +145,7 @@ def test_a_limit_set_on_the_command_line_is_in_force_in_processes_that_run(place
         (("--tier", "free", "rate"), "rate: has no value"),
         (("--global", "weight=1"), "global.weight: there is no such limit"),
         (("rate=5",), "give one of --tier, --user and --global"),
+        (("--user", "a\nb", "running=1"), "user: has control characters"),
         (("--tier", "free", "--user", "ann", "rate=5"), "give one of --tier, --user and --global"),
     ],
 )

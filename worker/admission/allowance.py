@@ -9,11 +9,9 @@ from typing import Any
 from worker.admission.quotas import Quotas, check_tier, day_of
 from worker.jobs.errors import Transient
 from worker.jobs.model import Request, Source, SourceKind
+from worker.jobs.requests import user_name
 from worker.jobs.tiers import Bucket
 from worker.ports import JobFilter, Services, Usage
-
-#: A request for nothing in particular, to ask whether one would be refused.
-ANYTHING = Source(SourceKind.HTTP, "")
 
 
 def allowance(services: Services, user: str, tier: str | None = None) -> dict[str, Any]:
@@ -23,10 +21,10 @@ def allowance(services: Services, user: str, tier: str | None = None) -> dict[st
         tier: None for the one his newest job was asked for in, or `free` when he has none.
 
     Raises:
-        Rejected: there is no such tier.
+        Rejected: there is no such tier, or it is no name of a user.
         Transient: the store does not answer. Without Redis what is in the buckets is None.
     """
-    limits = services.tiers.fresh()
+    limits, user = services.tiers.fresh(), user_name(user)
     name = tier or _last_tier(services, user)
     if tier:
         check_tier(tier, limits)
@@ -35,7 +33,7 @@ def allowance(services: Services, user: str, tier: str | None = None) -> dict[st
     usage = services.store.usage([user], begin).get(user, Usage())
     asked, starts = limits.requests(name, user), limits.starts(name, user)
     levels = _levels(services, [*asked, *starts])
-    refusal = Quotas(services).refusal(Request(ANYTHING, user, tier=mine.name), mine)
+    refusal = Quotas(services).refusal(Request(Source(SourceKind.HTTP, ""), user, tier=mine.name), mine)  # whatever he asks for
     request_waits = [_wait_s(bucket, levels) for bucket in asked] + [refusal.retry_after_s if refusal else 0.0]
     return {
         "user": user,

@@ -81,7 +81,7 @@ class Batch:
 
     def _decide(self, job: Job) -> bool:
         """Whether it starts, unless there is no token for it."""
-        if refusal := too_large(size_of(job), self._limits.of(job.tier, job.user)):
+        if job.transfer is None and (refusal := too_large(size_of(job), self._limits.of(job.tier, job.user))):
             self.changes.append(Change(job, refused(job, refusal, self._services.clock.time())))
             return False
         if transfer := self._leaders.transfer_for(job):

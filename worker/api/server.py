@@ -110,7 +110,11 @@ def _add_probes(app: FastAPI, health: Health) -> None:
 
 _PROBLEMS: Mapping[int | str, Any] = {
     status: {"description": text, "content": {problems.MEDIA_TYPE: {"schema": problems.Problem.model_json_schema()}}}
-    for status, text in ((422, "Bad input: the field and the fix are named"), ("default", "Any other error"))
+    for status, text in (
+        (422, "Bad input: the field and the fix are named"),
+        (429, "A limit: Retry-After says when the same request may succeed"),
+        ("default", "Any other error"),
+    )
 }
 
 

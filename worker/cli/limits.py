@@ -113,13 +113,14 @@ def _place(tier: str | None, user: str | None, everybody: bool) -> tuple[str, st
     """The table and whose it is. Raises Rejected unless exactly one is named."""
     from worker.jobs.errors import Rejected
     from worker.jobs.limits import GLOBAL
+    from worker.jobs.requests import user_name
 
     named = [
         (table, whose) for table, whose in (("tiers", tier), ("users", user), (GLOBAL, "" if everybody else None)) if whose is not None
     ]
     if len(named) != 1:
         raise Rejected("limits", "whose is not clear", fix="give one of --tier, --user and --global")
-    return named[0]
+    return (named[0][0], user_name(user)) if user is not None else named[0]
 
 
 def _value(table: str, name: str, text: str, whose: str) -> Any:

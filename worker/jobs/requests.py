@@ -63,7 +63,7 @@ def parse(spec: Mapping[str, Any], *, owner: bool = False) -> Request:
     select = selection(spec.get("select"))
     return Request(
         source=uploaded(document) if document is not None else source(spec.get("uri")),
-        user=_label("user", spec.get("user"), USER_BYTES_MAX),
+        user=user_name(spec.get("user")),
         key=_optional(spec, "key", lambda v: _label("key", v, KEY_BYTES_MAX)),
         tier=_optional(spec, "tier", lambda v: _short("tier", v)) or "free",
         priority=_priority(spec.get("priority")),
@@ -136,6 +136,11 @@ def torrent(value: Any) -> bytes:
 def uploaded(document: bytes) -> Source:
     """The source of a `.torrent` file that came with its request: the same for the same bytes."""
     return Source(SourceKind.TORRENT, UPLOADED + hashlib.sha256(document).hexdigest())
+
+
+def user_name(value: Any) -> str:
+    """The name of a user as text. Raises Rejected."""
+    return _label("user", value, USER_BYTES_MAX)
 
 
 def file_name(name: Any) -> str:
