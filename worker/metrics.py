@@ -37,7 +37,7 @@ class Metrics:
         self.step_items = counter("haul_step_items", "Jobs or messages a step moved", ["step"])
         self.nudges = counter("haul_nudges", "Nudges by outcome: sent, pending, lost", ["step", "outcome"])
         # joined: has its file by another's download; handed: went on with another's; released: waits for its turn again.
-        self.shared = counter("haul_shared", "Jobs that shared a download, by what came of it", ["how"])
+        self.shared = counter("haul_shared", "Jobs that shared a download, by what came of it", ["outcome"])
         self.parked = counter("haul_intake_parked", "Intake messages put aside: nobody could decode them or deal with them")
         self.poisonous = counter("haul_poisonous", "Jobs and messages given up because their worker died with them each time", ["step"])
         self.webhooks = seconds("haul_webhook_post_seconds", "Posts to webhooks by outcome: taken, refused, unanswered", ["outcome"])
