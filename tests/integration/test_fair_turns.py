@@ -24,7 +24,7 @@ from worker.engines.fake import FakeEngine
 from worker.jobs.model import Job, Request, Source, SourceKind
 from worker.jobs.states import Cause, State
 from worker.jobs.tiers import FixedTiers, Tier
-from worker.pipeline import accept
+from worker.pipeline import accept, overview, why
 from worker.ports import Change, EngineSnapshot, Services
 from worker.store.sqlite.store import SqliteStore
 
@@ -70,6 +70,11 @@ class Site:
         job = self.store.get([id])[id]
         [applied] = self.store.apply([Change(job, job.moved(State.FAILED, self.now, "ended", cause=Cause.ENGINE))])
         assert applied.won
+
+    def last(self, user: str, ids: list[str]) -> str:
+        """The one that is to start last."""
+        places = {id: self.services.coordinator.waiting_place(id, user) for id in ids}
+        return max(ids, key=lambda id: -1 if places[id] is None else places[id])
 
     def running(self) -> Counter[str]:
         return Counter(job.user for job in self.store.in_state(State.SUBMITTING, 500))
@@ -189,3 +194,45 @@ class Counting:
     def __getattr__(self, name: str) -> Any:
         self._asked.append(name)
         return getattr(self._inner, name)
+
+
+def test_why_and_queue_tell_the_place_the_reason_and_the_wait(site: Callable[..., Site]) -> None:
+    here = site()
+    here.ask("heavy", 100)
+    here.ask("limited", 20, tier="three at once")
+    mine = here.ask("ann", 5)
+    here.admit()
+    unknown = why(here.services, here.last("ann", mine))
+    assert "how long that takes is unknown" in unknown.text
+    assert (unknown.reason, unknown.of) == ("slots", here.services.coordinator.waiting_size())
+    for _ in range(30):
+        here.end_one()
+        here.admit()
+    last = here.last("bob", here.ask("bob", 9))
+    told = why(here.services, last)
+    assert told.text.startswith("all 8 slots of fake are taken; it is about the ")
+    assert told.place is not None
+    assert told.wait_s is not None
+    at, places = here.now, 0
+    while last not in here.started:
+        here.end_one()
+        places += len(here.admit())
+    assert places == pytest.approx(told.place, abs=3), "as it was told"
+    assert here.now - at == pytest.approx(told.wait_s, rel=0.5)
+
+    seen = overview(here.services)
+    assert ("heavy", 1, None) in {(user["user"], user["weight"], user["running_max"]) for user in seen["users"]}
+    assert ("limited", 1, 3) in {(user["user"], user["weight"], user["running_max"]) for user in seen["users"]}
+    assert seen["waiting_users"] == len(seen["users"])
+    assert seen["starts_per_minute"] == pytest.approx(60 * SLOTS / 10, rel=0.3), "eight slots, jobs of ten seconds"
+
+
+def test_why_names_the_limit_of_running_jobs_also_while_slots_are_free(site: Callable[..., Site]) -> None:
+    here = site()
+    ids = here.ask("limited", 20, tier="three at once")
+    here.admit()
+    told = why(here.services, here.last("limited", ids))
+    assert (told.reason, told.ahead) == ("slots", 16)
+    assert told.text.startswith(
+        "3 of your jobs run, tier three at once allows 3; it is about the 17th of 17 to start, after 16 of your own"
+    )

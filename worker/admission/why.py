@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from worker.admission.decide import Admit, Reject, decide
+from worker.admission.decide import Admit, Decision, Reject, Wait, decide
 from worker.admission.rates import crowded, without_token
+from worker.admission.standing import Standing, limited, standing, users_waiting
+from worker.admission.turns import holdings
 from worker.admission.views import seen_now
 from worker.jobs.errors import NotFound, Transient
 from worker.jobs.model import Job
-from worker.jobs.states import Phase, State, Want
+from worker.jobs.states import Phase, Reason, State, Want
 from worker.limits import SHORT_LOOK
 from worker.ports import Services
 
@@ -24,6 +26,8 @@ class Why:
         reason: of a queued job that cannot start now.
         ahead: how many of the user's own jobs go before it; None when it does not wait or it is not known.
         retry_in_s: seconds until it is tried again, when that is a matter of time.
+        place: about how many-th it is to start, of `of` that wait.
+        wait_s: about how long that takes; None when nobody can say.
     """
 
     job: Job
@@ -31,6 +35,9 @@ class Why:
     reason: str | None = None
     ahead: int | None = None
     retry_in_s: float | None = None
+    place: int | None = None
+    of: int | None = None
+    wait_s: float | None = None
 
 
 def why(services: Services, id: str) -> Why:
@@ -67,6 +74,7 @@ def overview(services: Services) -> dict[str, Any]:
         "waiting": services.coordinator.waiting_size(),
         "intake": services.coordinator.intake_size(),
         "parked": services.coordinator.parked_size(),
+        **users_waiting(services, services.store.now()),
         "engines": engines,
     }
 
@@ -76,20 +84,33 @@ def _queued(services: Services, job: Job) -> Why:
     if job.following:
         return Why(job, _following(services, job.following), str(job.reason))
     try:
-        ahead = services.coordinator.waiting_place(job.id, job.user)
-        views, space = seen_now(services, services.store.short_of_space(SHORT_LOOK), now)
-        decision = crowded(services.tiers.fresh(), views.values()) or decide(job, views, now, space)
-        if isinstance(decision, Admit):
-            decision = without_token(services, job, now) or decision
+        at = standing(services, job, now)
+        decision = _decision(services, job, now)
     except Transient as error:
         return Why(job, f"waits; {error}", str(job.reason) if job.reason else None)
-    place = f"; {ahead} of {job.user}'s own jobs go first" if ahead else ""
     if isinstance(decision, Reject):
         return Why(job, f"it is about to be refused: {decision.text}")
     if isinstance(decision, Admit):
-        return Why(job, f"it is about to start on {decision.engine}{place}", None, ahead)
-    until = max(0.0, decision.until - now) if decision.until is not None else None
-    return Why(job, decision.text + place, str(decision.reason), ahead, until)
+        return Why(job, f"it is about to start on {decision.engine}{_after(at)}", None, at.ahead, place=at.place, of=at.of)
+    if decision.reason is not Reason.SLOTS:  # it does not start before something else has changed, whatever its place
+        until = max(0.0, decision.until - now) if decision.until is not None else None
+        return Why(job, decision.text + _after(at), str(decision.reason), at.ahead, until)
+    text = f"{decision.text}; {at.text}" if at.text else decision.text
+    return Why(job, text, str(decision.reason), at.ahead, None, at.place, at.of, at.wait_s)
+
+
+def _decision(services: Services, job: Job, now: float) -> Decision:
+    """As the next admission would decide, were it this job's turn."""
+    views, space = seen_now(services, services.store.short_of_space(SHORT_LOOK), now)
+    held = holdings(services.store.slot_counts(), services.tiers)
+    decision = crowded(services.tiers.fresh(), views.values()) or decide(job, views, now, space)
+    if isinstance(decision, Admit) or (isinstance(decision, Wait) and decision.reason is Reason.SLOTS):
+        decision = limited(job, held, services.tiers) or decision
+    return without_token(services, job, now) or decision if isinstance(decision, Admit) else decision
+
+
+def _after(at: Standing) -> str:
+    return f"; {at.ahead} of your own jobs go first" if at.ahead else ""
 
 
 def _following(services: Services, transfer: str) -> str:

@@ -62,7 +62,7 @@ class Jobs:
         """Why a job is where it is, in a sentence for its user."""
         answer = pipeline.why(self._services, id)
         job = answer.job
-        known = {"text": answer.text, "reason": answer.reason, "ahead": answer.ahead, "retry_in_s": answer.retry_in_s}
+        known = {name: getattr(answer, name) for name in ("text", "reason", "ahead", "retry_in_s", "place", "of", "wait_s")}
         return JSONResponse({"id": job.id, "state": job.state, **known})
 
     def act(self, id: str, action: Action) -> JSONResponse:

@@ -120,6 +120,9 @@ class WhyView(BaseModel):
     reason: str | None
     ahead: int | None = Field(description="how many of the user's own jobs go first")
     retry_in_s: float | None
+    place: int | None = Field(description="about how many-th it is to start, from 1")
+    of: int | None = Field(description="how many jobs wait")
+    wait_s: float | None = Field(description="about how long until it starts; null when no slot became free lately, or other things decide")
 
 
 class EngineView(BaseModel):
@@ -144,6 +147,17 @@ class EngineList(BaseModel):
     engines: list[EngineView]
 
 
+class WaitingUser(BaseModel):
+    """A user who has jobs waiting."""
+
+    user: str
+    tier: str
+    weight: float = Field(description="share of the slots, compared with the others")
+    waiting: int
+    slots: int = Field(description="jobs that run")
+    running_max: int | None = Field(description="jobs that may run at once")
+
+
 class QueueView(EngineList):
     """What runs and waits."""
 
@@ -151,6 +165,9 @@ class QueueView(EngineList):
     waiting: int = Field(description="jobs in the waiting index")
     intake: int = Field(description="messages of bots that are not yet recorded")
     parked: int = Field(description="messages put aside that nobody could decode or deal with, the newest 1,000")
+    waiting_users: int = Field(description="users who have jobs waiting")
+    users: list[WaitingUser] = Field(description="the first 50 of them, those furthest behind in turn first")
+    starts_per_minute: float | None = Field(description="slots that became free lately while somebody waited; null when none did")
 
 
 class LimitValues(BaseModel):

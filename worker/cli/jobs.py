@@ -144,12 +144,10 @@ def why(id: options.Id, as_json: options.Json = False) -> None:
     with records() as (store, services):
         job = find_job(store, id)
         answer = pipeline.why(services, job.id) if services else None
-    if answer:
-        text, reason, ahead, retry = answer.text, answer.reason, answer.ahead, answer.retry_in_s
-    else:
-        text, reason, ahead, retry = _last_words(job), None, None, None
+    text = answer.text if answer else _last_words(job)
     if as_json:
-        print_json({"id": job.id, "state": job.state, "text": text, "reason": reason, "ahead": ahead, "retry_in_s": retry})
+        names = ("reason", "ahead", "retry_in_s", "place", "of", "wait_s")
+        print_json({"id": job.id, "state": job.state, "text": text} | {name: getattr(answer, name, None) for name in names})
     else:
         sys.stdout.write(f"{state_text(job)}: {text}\n")
 

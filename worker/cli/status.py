@@ -50,6 +50,8 @@ def queue(as_json: options.Json = False) -> None:
     for state, count in seen["jobs"].items():
         sys.stdout.write(f"{state:12} {count}\n")
     sys.stdout.write(f"\n{'waiting':12} {seen['waiting']}\n{'intake':12} {seen['intake']}\n{'parked':12} {seen['parked']}\n\n")
+    for line in _waiting_lines(seen):
+        sys.stdout.write(line + "\n")
     for engine in seen["engines"]:
         sys.stdout.write(_engine_line(engine) + "\n")
 
@@ -106,6 +108,22 @@ def _check(ask: Callable[[], object]) -> dict[str, Any]:
     except Transient as refusal:
         error = str(refusal)
     return {"ok": error is None, "error": error, "ms": round((time.perf_counter() - begun) * 1000, 1)}
+
+
+def _waiting_lines(seen: Mapping[str, Any]) -> list[str]:
+    """The users who wait, a line each, and an empty one."""
+    if not seen["users"]:
+        return []
+    pace = seen["starts_per_minute"]
+    lines = [f"starts       {f'about {pace:.1f} a minute' if pace else 'unknown, no slot became free lately'}"]
+    for user in seen["users"]:
+        most = f" of {user['running_max']} at most" if user["running_max"] is not None else ""
+        lines.append(
+            f"{user['user']:12} {user['waiting']} waiting, {user['slots']} running{most}, weight {user['weight']:g} ({user['tier']})"
+        )
+    if seen["waiting_users"] > len(seen["users"]):
+        lines.append(f"… and {seen['waiting_users'] - len(seen['users'])} users more")
+    return [*lines, ""]
 
 
 def _engine_line(engine: Mapping[str, Any]) -> str:
