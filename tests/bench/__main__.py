@@ -21,6 +21,7 @@ from statistics import median
 from typing import Any
 
 from tests.bench import stack
+from tests.bench.admission import admission
 from tests.bench.buckets import buckets
 from tests.origin import Origin
 from worker.ports import Services
@@ -161,6 +162,7 @@ BENCHES: Mapping[str, Callable[[Path, int], dict[str, Any]]] = {
     "cold": cold,
     "idle": idle,
     "watch": watch,
+    "admission": admission,
     "buckets": buckets,
 }
 

@@ -199,7 +199,7 @@ class Counting:
 def test_why_and_queue_tell_the_place_the_reason_and_the_wait(site: Callable[..., Site]) -> None:
     here = site()
     here.ask("heavy", 100)
-    here.ask("limited", 20, tier="three at once")
+    here.ask("limited", 60, tier="three at once")
     mine = here.ask("ann", 5)
     here.admit()
     unknown = why(here.services, here.last("ann", mine))

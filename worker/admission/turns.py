@@ -12,7 +12,7 @@ A slot is never kept free for anybody: who cannot use it is passed over.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 from worker.jobs.tiers import Tier
@@ -39,7 +39,7 @@ class Holding:
 
     def and_one(self, weight: float) -> Holding:
         """With one job more."""
-        return replace(self, slots=self.slots + 1, share=self.share + 1 / weight)
+        return Holding(self.slots + 1, self.share + 1 / weight, self.full)
 
 
 def holdings(counts: Mapping[tuple[str, str], int], tiers: Tiers) -> dict[str, Holding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Collection, Sequence
 
@@ -35,7 +36,7 @@ class RedisWaiting:
 
     def waiting_heads(self, limit: int, now: float, *, depth: int = 8, without: Collection[str] = ()) -> Heads:
         """See `ports.Coordinator`. Costs grow with `limit`, `depth` and `without`, not with the users or jobs that wait."""
-        users, *rows = self._heads(self._names.waiting, [self._names.queue_prefix, limit, now, BATCH, depth, *without])
+        users, *rows = json.loads(self._heads(self._names.waiting, [self._names.queue_prefix, limit, now, BATCH, depth, *without]))
         return Heads(int(users), tuple(WaitingLine(user, tier, float(turn), size, tuple(ids)) for user, tier, turn, size, *ids in rows))
 
     def move_turns(self, moved: TurnsMoved) -> None:

@@ -20,7 +20,7 @@ ENTRIES_MAX = 20_000
 
 def work_directory(volume: str, transfer: str, engine: str) -> str:
     """The directory a transfer has on one engine, alone."""
-    return str(Path(volume, WORK, transfer, engine))
+    return os.path.join(volume, WORK, transfer, engine)
 
 
 def delete_work_directory(directory: str) -> None:

@@ -39,7 +39,7 @@ def from_document(document: dict[str, Any]) -> Job:
     )
     for name, kind in _PARTS.items():
         if known.get(name) is not None:
-            known[name] = kind(**{f.name: known[name][f.name] for f in fields(kind) if f.name in known[name]})
+            known[name] = kind(**{field: known[name][field] for field in kind.__match_args__ if field in known[name]})
     for name, enum in (("state", State), ("phase", Phase), ("reason", Reason), ("cause", Cause), ("want", Want)):
         if known.get(name) is not None:
             known[name] = enum(known[name])
@@ -58,4 +58,4 @@ _PARTS: Mapping[str, Any] = {
 
 
 def _plain(value: Any) -> dict[str, Any]:
-    return {f.name: getattr(value, f.name) for f in fields(value)}
+    return {name: getattr(value, name) for name in value.__match_args__}

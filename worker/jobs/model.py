@@ -242,7 +242,7 @@ class Job:
             ValueError: the move is not in the table of `worker.jobs.states`.
         """
         check(self.state, to)
-        return replace(self.noted(at, text, event=event, data=data, **changes), state=to, short_since=None)
+        return self.noted(at, text, event=event, data=data, state=to, short_since=None, **changes)
 
     def noted(
         self,

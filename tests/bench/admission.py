@@ -1,0 +1,72 @@
+"""What an admission costs: the processor time of this process, over a real store and a real Valkey."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from tests.machine import services_of
+from tests.servers import redis_programs
+from worker.admission.admit import admit
+from worker.cli.servers import start_valkey
+from worker.coordination.redis import RedisCoordinator
+from worker.engines.fake import FakeEngine
+from worker.jobs.model import Request, Source, SourceKind
+from worker.pipeline import accept
+from worker.ports import EngineSnapshot, Services
+from worker.store.sqlite.store import SqliteStore
+
+JOBS, USERS, TIERS = 10_000, 100, ("free", "premium", "vip", "admin")
+BATCH = 500
+
+
+def admission(directory: Path, rounds: int) -> dict[str, Any]:
+    """10,000 waiting jobs of 100 users: the time to admit all of them, and that of one look at them while no slot is free."""
+    program = redis_programs()["valkey"] or redis_programs()["redis"]
+    if program is None:
+        raise FileNotFoundError("needs Valkey or Redis")
+    (directory / "redis").mkdir()
+    server = start_valkey(program, directory / "redis")
+    whole, looks = [], []
+    try:
+        for number in range(rounds):
+            redis = RedisCoordinator(server.url, prefix=f"bench{number}")
+            store = SqliteStore(directory / f"{number}.db")
+            with closing(redis), closing(store):
+                services = services_of(directory, store, [FakeEngine(str(directory), slots=JOBS)], coordinator=redis)
+                _ask(services)
+                _seen(services, 0)
+                looks.append(_cpu_s(services, 0))
+                _seen(services, JOBS)
+                whole.append(_cpu_s(services, JOBS))
+    finally:
+        server.stop()
+    return {"jobs": JOBS, "cpu_s": min(whole), "cpu_s_by_round": whole, "one_look_s": min(looks), "limit_cpu_s": 1.0}
+
+
+def _ask(services: Services) -> None:
+    for first in range(0, JOBS, BATCH):
+        source = Source(SourceKind.HTTP, "http://host/x")
+        numbers = range(first, first + BATCH)
+        accept(services, [Request(source, f"user {n % USERS}", f"{n}", tier=TIERS[n % USERS % len(TIERS)]) for n in numbers])
+
+
+def _seen(services: Services, slots: int) -> None:
+    """The engine's owner has just seen it; with no slots it is away, and nothing starts."""
+    error = None if slots else "it is away"
+    services.coordinator.put_snapshot(EngineSnapshot("fake", slots, ("http",), "/x", 10**12, 0, 0, 0, time.time(), "o", error))
+
+
+def _cpu_s(services: Services, slots: int) -> float:
+    used, admitted = 0.0, 0
+    while True:
+        _seen(services, slots)  # a slow machine takes longer than a snapshot lives
+        begun = time.process_time()
+        done = admit(services, 100)
+        used += time.process_time() - begun
+        admitted += done
+        if not done:
+            assert admitted == slots, f"{admitted} of {slots} were admitted"
+            return used
