@@ -52,6 +52,17 @@ def test_users_of_one_weight_take_turns_whatever_they_have_waiting() -> None:
     assert order(line("a", 50), line("b", 2), line("c", 1), limit=8) == ["a", "a", "b", "c", "a", "b", "a", "a"]
 
 
+def test_a_start_that_is_given_back_leaves_its_user_as_due_as_before() -> None:
+    lines, held = (line("a"), line("b")), holdings({("a", "free"): 2}, TIERS)
+    turns = Turns(lines, held, TIERS)
+    assert turns.next() == "b0"
+    turns.admitted()
+    turns.given_back("b")
+    heads = Heads(2, lines)
+    after, untouched = (moved(some, heads, held, TIERS, 1.0) for some in (turns, Turns(lines, held, TIERS)))
+    assert (after.steps.get("b"), after.shares["a"], after.shares["b"]) == (0.0, untouched.shares["a"], 0.0)
+
+
 def test_who_has_the_fewest_slots_for_the_weight_is_next() -> None:
     assert order(line("a"), line("b"), held={"a": 2}, limit=4) == ["b", "a", "b", "a"], "a is first in turn and b would have as many"
     assert order(line("a"), line("b"), held={"a": 3}, limit=4) == ["b", "b", "a", "b"]

@@ -41,12 +41,14 @@ class Batch:
         self._starts: list[tuple[Job, Job]] = []
         self._waits: list[tuple[Job, Wait]] = []
         self._follows: list[tuple[Job, str]] = []
+        self._turns: dict[str, Turns] = {}
 
     def sort(self, waiting: Mapping[str, Job], turns: Turns) -> None:
         """Decide of the jobs whose turn it is, one after the other."""
         while (id := turns.next()) is not None:
             if id in waiting and self._decide(waiting[id]):
                 turns.admitted()
+                self._turns[id] = turns
 
     def sort_more(self, jobs: Sequence[Job]) -> None:
         """Decide of jobs that are looked at in any case; they take what the others left."""
@@ -62,6 +64,8 @@ class Batch:
             if job.id not in without:
                 self.changes.append(Change(job, admitted))
                 continue
+            if job.id in self._turns:
+                self._turns[job.id].given_back(job.user)
             self._wait(job, without[job.id], without[job.id].until)
             later |= {admitted.transfer.id: without[job.id]} if admitted.transfer else {}
         spare = any(view.room for view in self._room.values())

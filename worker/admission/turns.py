@@ -37,9 +37,9 @@ class Holding:
     share: float = 0.0
     full: bool = False
 
-    def and_one(self, weight: float) -> Holding:
-        """With one job more."""
-        return Holding(self.slots + 1, self.share + 1 / weight, self.full)
+    def and_one(self, weight: float, jobs: int = 1) -> Holding:
+        """With one job more, or one less."""
+        return Holding(self.slots + jobs, self.share + jobs / weight, self.full)
 
 
 def holdings(counts: Mapping[tuple[str, str], int], tiers: Tiers) -> dict[str, Holding]:
@@ -106,6 +106,7 @@ class Turns:
         self._behind = sorted((line for line in entered if not line.over), key=lambda line: (line.turn, line.user), reverse=True)
         self._queue = [_entry(line) for line in self._behind]
         heapify(self._queue)
+        self._weights = {line.user: line.weight for line in entered}
         self._last: _Line | None = None
         self._ended = False
         self.reached = 0.0
@@ -133,6 +134,12 @@ class Turns:
         heappush(self._queue, _entry(line))
         if line.more and line.given >= len(line.ids) and not line.full:
             self._ended = True  # his next job is not here; others must not take what it is due
+
+    def given_back(self, user: str) -> None:
+        """One that was admitted does not start after all: its user is due as if it had not been."""
+        weight = self._weights[user]
+        self.steps[user] -= STEP_S / weight
+        self.taken[user] = self.taken[user].and_one(weight, -1)
 
     def _due(self) -> _Line | None:
         while self._behind and self._behind[-1].over:
