@@ -264,6 +264,20 @@ class CoordinatorSuite:
         redis.unclaim("job", "a")
         assert redis.claim("job", "a", 60.0) is False
 
+    # ---- reminders ----
+
+    def test_a_step_is_reminded_of_once_its_time_has_come_and_only_once(self, make: Make) -> None:
+        one, other = make(), make()
+        assert one.reminders(1e9) == ([], None)
+        one.remind("admit", 20.5)
+        one.remind("admit", 10.5)
+        one.remind("admit", 30.5)
+        one.remind("finish", 15.0)
+        assert other.reminders(10.0) == ([], 10.5)
+        assert other.reminders(10.5) == (["admit"], 15.0)
+        assert one.reminders(99.0) == (["finish"], None)
+        assert one.reminders(99.0) == ([], None)
+
     # ---- waiting index ----
 
     def test_heads_are_the_first_jobs_of_each_user(self, redis: Coordinator) -> None:

@@ -62,6 +62,7 @@ def fill(redis: Coordinator) -> None:
     """Use every key there is."""
     redis.offer([request(1), request(2)])
     redis.may_nudge("intake")
+    redis.remind("admit", 1e9)
     redis.wake("aria2")
     redis.claim("job", "me", 60.0)
     redis.begin("finish", ["a"])
@@ -91,6 +92,8 @@ def every_call(redis: Coordinator) -> list[Callable[[], object]]:
         lambda: redis.may_nudge("admit"),
         lambda: redis.looked("admit"),
         lambda: redis.wake("aria2"),
+        lambda: redis.remind("admit", 1.0),
+        lambda: redis.reminders(1.0),
         lambda: redis.claim("job", "me", 1.0),
         lambda: redis.unclaim("job", "me"),
         lambda: redis.add_waiting([waiting("a", "u")]),
@@ -132,6 +135,7 @@ class TestRedisCoordinator(CoordinatorSuite):
             f"{p}:nudge:intake": "string",
             f"{p}:wake:sweeper": "list",
             f"{p}:wake:aria2": "list",
+            f"{p}:reminders": "zset",
             f"{p}:claim:job": "string",
             f"{p}:begun:finish:a": "string",
             f"{p}:waiting:jobs": "hash",
@@ -148,7 +152,8 @@ class TestRedisCoordinator(CoordinatorSuite):
             f"{p}:events": "stream",
         }
         lasting = {key for key in types if self.raw.pttl(key) == -1}
-        assert lasting == {key for key in types if key.split(":")[1] in ("intake", "waiting", "engines", "events")} - {f"{p}:waiting:freed"}
+        kept = ("intake", "waiting", "engines", "events", "reminders")
+        assert lasting == {key for key in types if key.split(":")[1] in kept} - {f"{p}:waiting:freed"}
 
     def test_parked_messages_are_kept_as_they_came_and_bounded(self, make: Make) -> None:
         redis = make(parked_max=2, parked_bytes=4)

@@ -160,3 +160,20 @@ def test_without_redis_nothing_new_starts(admission: Admission) -> None:
     with pytest.raises(Transient):
         admit(admission.services, 100)
     assert admission.started() == 0
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(4.0, 2.0), (100.0, 50.0), (0.5, 1.0)])
+def test_admission_that_looks_only_when_it_asked_to_starts_what_is_due(admission: Admission, rate: float, burst: float) -> None:
+    admission.limit(rate=rate, burst=burst)
+    count = int(burst + 20 * rate)
+    admission.ask(count)
+    begun = admission.now
+    admission.run()
+    while admission.started() < count:
+        _, later = admission.redis.reminders(admission.now)
+        assert later is not None, "nobody would look again"
+        admission.now = max(later, admission.now + 0.1)
+        assert admission.redis.reminders(admission.now)[0] == ["admit"]
+        admission.run()
+    due_s = (count - burst) / rate
+    assert due_s - 0.01 <= admission.now - begun <= due_s * 1.1 + 1 / rate

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from worker.admission.decide import EngineView, Wait
 from worker.jobs.model import Job
 from worker.jobs.states import Reason
 from worker.jobs.tiers import Limits
-from worker.ports import Services
+from worker.ports import Services, Step
 
 #: A job without a token is looked at again when its turn in the line comes, and at the latest after this time: limits may have
 #: been raised, and jobs before it cancelled. Ten thousand waiting jobs cost admission three looks of a hundred a second.
@@ -28,7 +28,11 @@ def spend_starts(services: Services, jobs: Sequence[Job], now: float) -> dict[st
     asks = {job.id: limits.starts(job.tier, job.user) for job in jobs}
     bounded = {id: ask for id, ask in asks.items() if ask}
     waits = services.coordinator.take_tokens(list(bounded.values()), LINE_S) if bounded else []
-    return {id: _wait(wait, now) for id, wait in zip(bounded, waits, strict=True) if wait}
+    refused = {id: _wait(wait, now) for id, wait in zip(bounded, waits, strict=True) if wait}
+    gaps_s = [max(1 / bucket.rate for bucket in bounded[job.id]) for job in jobs if _in_line(job, bounded, refused)]
+    if gaps_s:  # the next of the line comes with the next token, and nothing else may happen then that makes admission look
+        services.coordinator.remind(Step.ADMIT, now + min(gaps_s))
+    return refused
 
 
 def crowded(limits: Limits, engines: Iterable[EngineView]) -> Wait | None:
@@ -45,6 +49,10 @@ def without_token(services: Services, job: Job, now: float) -> Wait | None:
     levels = services.coordinator.tokens(buckets) if buckets else []
     waits = [(1 - level) / bucket.rate for bucket, level in zip(buckets, levels, strict=True) if level < 1]
     return _wait(max(waits), now) if waits else None
+
+
+def _in_line(job: Job, bounded: Mapping[str, object], refused: Mapping[str, object]) -> bool:
+    return job.id in refused or (job.id in bounded and job.reason is Reason.RATE)
 
 
 def _wait(seconds: float, now: float) -> Wait:

@@ -130,6 +130,19 @@ class FakeCoordinator(FakeWaiting):
         with self._open() as memory:
             memory.flags.pop(f"nudge {step}", None)
 
+    def remind(self, step: str, at: float) -> None:
+        """See `ports.Coordinator`."""
+        with self._open() as memory:
+            memory.reminders[step] = min(at, memory.reminders.get(step, at))
+
+    def reminders(self, now: float) -> tuple[list[str], float | None]:
+        """See `ports.Coordinator`."""
+        with self._open() as memory:
+            due = [step for step, at in memory.reminders.items() if at <= now]
+            for step in due:
+                del memory.reminders[step]
+            return due, min(memory.reminders.values(), default=None)
+
     def wake(self, loop: str) -> None:
         """See `ports.Coordinator`."""
         with self._open() as memory:

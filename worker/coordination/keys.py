@@ -6,6 +6,7 @@
 | `<p>:intake:parked`     | stream | newest 1,000        | messages nobody can deal with, fields `id` and theirs      |
 | `<p>:begun:<step>:<id>` | string | a day, until ended  | `<times begun> <call>`; see `Coordinator.begin`            |
 | `<p>:nudge:<step>`      | string | 5 s                 | a nudge is pending                                         |
+| `<p>:reminders`         | zset   | while not empty     | step by the time to nudge it, on the store's clock         |
 | `<p>:wake:<loop>`       | list   | 60 s, one element   | the loop has something to do                               |
 | `<p>:claim:<name>`      | string | the claim's         | the holder                                                 |
 | `<p>:waiting:jobs`      | hash   | -                   | job id -> `<score> <due> <length of tier>:<tier><user>`    |
@@ -55,6 +56,11 @@ class Keys:
     def nudge(self, step: str) -> str:
         """String: a nudge for the step is pending."""
         return f"{self.prefix}:nudge:{step}"
+
+    @property
+    def reminders(self) -> str:
+        """Sorted set: steps by the time to nudge them."""
+        return f"{self.prefix}:reminders"
 
     def wake(self, loop: str) -> str:
         """List of at most one element: the loop shall not rest."""

@@ -30,6 +30,7 @@ class Memory:
     flags: dict[str, tuple[str, float]] = field(default_factory=dict)
     begun: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
     waiting: WaitingIndex = field(default_factory=WaitingIndex)
+    reminders: dict[str, float] = field(default_factory=dict)
     buckets: dict[str, Level] = field(default_factory=dict)
     progress: dict[str, tuple[dict[str, str], float]] = field(default_factory=dict)
     snapshots: dict[str, tuple[str, float]] = field(default_factory=dict)

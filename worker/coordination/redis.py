@@ -67,7 +67,7 @@ class RedisCoordinator(RedisWaiting):
         """See `ports.Coordinator`. What a lost answer carried comes again like that of a dead consumer."""
         bounds = self._bounds
         entries = self._take([self._keys.intake], [GROUP, consumer, _ms(bounds.reclaim_s), limit, _ms(bounds.consumer_s)])
-        return [IntakeEntry(id, wire.mapping_of(_field(values, "body"))) for id, values in entries]
+        return [IntakeEntry(id, wire.mapping_of(wire.field(values, "body"))) for id, values in entries]
 
     def ack_intake(self, ids: Sequence[str]) -> None:
         """See `ports.Coordinator`."""
@@ -120,6 +120,19 @@ class RedisCoordinator(RedisWaiting):
         with self._connection.answers():
             self._redis.delete(self._keys.nudge(step))
 
+    def remind(self, step: str, at: float) -> None:
+        """See `ports.Coordinator`."""
+        with self._connection.answers():
+            self._redis.zadd(self._keys.reminders, {step: at}, lt=True)
+
+    def reminders(self, now: float) -> tuple[list[str], float | None]:
+        """See `ports.Coordinator`."""
+        with self._connection.answers(), self._redis.pipeline() as pipe:
+            pipe.zrange(self._keys.reminders, "-inf", now, byscore=True)
+            pipe.zremrangebyscore(self._keys.reminders, "-inf", now)
+            due, _, rest = pipe.zrange(self._keys.reminders, 0, 0, withscores=True).execute()
+        return due, rest[0][1] if rest else None
+
     def wake(self, loop: str) -> None:
         """See `ports.Coordinator`. Several wakes before a rest end one rest."""
         key = self._keys.wake(loop)
@@ -155,12 +168,10 @@ class RedisCoordinator(RedisWaiting):
 
     def take_tokens(self, asks: Sequence[Sequence[Bucket]], line_s: float = 0.0) -> list[float]:
         """See `ports.Coordinator`. A call whose answer was lost and is sent again may take twice: less is let through, never more."""
-        waits: list[float] = []
-        for batch in batches(asks):
-            known, numbers = buckets.arranged(batch)
-            arguments = [round(line_s * buckets.US), *buckets.figures(known, line_s), *numbers]
-            waits += [us / buckets.US for us in self._tokens([self._keys.bucket(bucket.name) for bucket in known], arguments)]
-        return waits
+        known, numbers = buckets.arranged(asks)
+        arguments = [round(line_s * buckets.US), *buckets.figures(known, line_s), *numbers]
+        waits = self._tokens([self._keys.bucket(bucket.name) for bucket in known], arguments)
+        return [us / buckets.US for us in waits] if asks else []
 
     def tokens(self, asked: Sequence[Bucket]) -> list[float]:
         """See `ports.Coordinator`."""
@@ -240,7 +251,7 @@ class RedisCoordinator(RedisWaiting):
         first, last, trimmed, rows = self._events([self._keys.events], [place, limit])
         if place:
             places.require(place, places.Kept(first or None, last, bool(trimmed)), time.time())
-        return [(id, _field(values, "event") or "") for id, values in rows], last
+        return [(id, wire.field(values, "event") or "") for id, values in rows], last
 
     # ---- the rest ----
 
@@ -259,7 +270,3 @@ class RedisCoordinator(RedisWaiting):
 
 def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1_000))
-
-
-def _field(values: Sequence[str], name: str) -> str | None:
-    return dict(zip(values[::2], values[1::2], strict=True)).get(name)

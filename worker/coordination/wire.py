@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -28,6 +28,11 @@ def body_text(body: Mapping[str, Any]) -> str:
     if len(text) > BODY_BYTES_MAX:
         raise Rejected("spec", f"longer than {BODY_BYTES_MAX} bytes", fix="shorten the longest field")
     return text
+
+
+def field(values: Sequence[str], name: str) -> str | None:
+    """A field of a stream's entry, whose fields and values come in one list."""
+    return dict(zip(values[::2], values[1::2], strict=True)).get(name)
 
 
 def mapping_of(text: str | None) -> Mapping[str, Any] | None:

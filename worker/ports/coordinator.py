@@ -170,6 +170,12 @@ class Coordinator(Protocol):
     def looked(self, step: str) -> None:
         """Called by a step before it looks, so that work that comes later sends a nudge again."""
 
+    def remind(self, step: str, at: float) -> None:
+        """Have the sweeper nudge a step at a time of the store's clock; of several times the earliest counts. May be lost."""
+
+    def reminders(self, now: float) -> tuple[list[str], float | None]:
+        """The steps whose time has come by `now` (store clock), which are forgotten with that, and the next time of others."""
+
     def wake(self, loop: str) -> None:
         """End a loop's `rest`, or its next one; several wakes end one rest. Loops are the engines' names and `SWEEPER`."""
 

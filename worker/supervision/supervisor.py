@@ -10,11 +10,13 @@ from collections.abc import Callable
 from worker import logs
 from worker.jobs.errors import Transient
 from worker.limits import LOOPS_STOP_S, NUDGE_S, SWEEP_S
-from worker.ports import SWEEPER, Services
+from worker.ports import SWEEPER, Services, Step
 from worker.supervision.owner import Owner
 
 SWEEPER_REST_S = 2.0
 SWEEP_AGAIN_S = 0.05
+#: A step that wants to look again soon is nudged at most so often.
+REMINDED_REST_S = 0.1
 
 log = logs.get(__name__)
 
@@ -75,7 +77,21 @@ class Supervisor:
             self._swept_at = time.monotonic()
             if woken:
                 self._stopping.wait(SWEEP_AGAIN_S)  # doors that are busy wake it all the time
-            woken = self._services.coordinator.rest(SWEEPER, max(0.0, min(SWEEPER_REST_S, due - time.monotonic())))
+            rest_s = min(due - time.monotonic(), self._nudge_reminded())
+            woken = self._services.coordinator.rest(SWEEPER, max(0.0, rest_s))
+
+    def _nudge_reminded(self) -> float:
+        """Nudge the steps whose time has come; seconds until it is worth another look."""
+        try:
+            now = self._services.store.now()
+            steps, later = self._services.coordinator.reminders(now)
+        except Transient:  # the sweep tells of it
+            return SWEEPER_REST_S
+        for step in set(steps) & set(Step):  # another version may know more of them
+            self._services.nudger.nudge(Step(step))
+        if steps:  # the step is about to say when it wants to look again
+            return REMINDED_REST_S
+        return SWEEPER_REST_S if later is None else min(SWEEPER_REST_S, max(REMINDED_REST_S, later - now))
 
     def _sweep_once(self) -> bool:
         """Sweep; true when it found that nothing waits."""
