@@ -99,6 +99,7 @@ def test_twenty_users_get_one_torrent_by_one_download(both: Stack, user: str, en
     ids = both.ask_all([{"uri": None, "torrent": document, "user": f"{user}-{n}", "engine": engine} for n in range(USERS)])
     leader, others = led(both, ids)
     magnet = both.ask(made.magnet(), f"{user}-magnet", engine=engine)
+    eventually(lambda: both.job(magnet).following, "it waits for the others' download", seen=both.tail)
     both.act(leader, "cancel")
     both.until(leader, "cancelled")
 

@@ -38,7 +38,8 @@ def main() -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     server = Redis.from_url(url)
-    begun_at = now(server)
+    [wait] = redis.take_tokens([[bucket]])
+    begun_at, first = now(server), wait == 0  # a bucket that is full gains nothing until somebody takes
     end = time.monotonic() + seconds
     lock, waits, pings = threading.Lock(), [0.0], [0.0]
 
@@ -59,7 +60,7 @@ def main() -> None:
             time.sleep(wait)
 
     with ThreadPoolExecutor(int(threads)) as pool:
-        taken = sum(pool.map(lambda _: take(), range(int(threads))))
+        taken = first + sum(pool.map(lambda _: take(), range(int(threads))))
     [left] = redis.tokens([bucket])
     ended_at = now(server)
     server.close()
