@@ -22,7 +22,7 @@ up: .venv/ready-to-run ## run one machine's whole stack in the foreground; Ctrl-
 	@exec $(BIN)/haul up $(ARGS)
 
 test: .venv/ready-to-develop ## run the whole test suite: make test [ARGS="tests/unit -k name"]
-	@$(BIN)/pytest -n 2 --dist worksteal -q --ignore tests/faults $(ARGS)
+	@$(BIN)/pytest -n 3 --dist worksteal -q --ignore tests/faults $(ARGS)
 
 test-services: .venv/ready-to-develop ## run the end-to-end tests once more, on MongoDB, Redis and engines that run by themselves
 	@HAUL_TEST_STACK=services $(BIN)/pytest -n 2 --dist worksteal -q tests/e2e $(ARGS)
