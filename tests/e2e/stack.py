@@ -39,7 +39,7 @@ from worker.settings import Settings, load
 SERVICES = {"": False, "services": True}[os.environ.get("HAUL_TEST_STACK", "")]
 MONGODB = "HAUL_TEST_MONGODB_URL"
 POLL_S = 0.05
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 #: What aria2 may fetch again after a break: its disk cache and what is on the way, on a slow line far less.
 SLACK_BYTES = 256 * 1024
 LOG_TAIL_LINES = 80
