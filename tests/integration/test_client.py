@@ -317,6 +317,7 @@ def test_events_from_now_on_leave_out_what_was_before(bot: Client, services: Ser
     publisher = threading.Timer(0.3, services.coordinator.publish, [[told(2)]])
     publisher.start()
     event = next(reader)
+    publisher.join(DEADLINE_S)  # it may be read before the publisher has its answer
     assert event["id"] == "job:2"
     assert list(bot.events(after=event["place"], wait_s=0)) == []
 
