@@ -17,15 +17,15 @@ import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from worker.bandwidth import Budget, read_budget
 from worker.limits import FREE_BYTES_MIN, SPACE_RESERVE_BYTES
+from worker.sizes import read_size
 
 EMBEDDED = "embedded"
 #: Each may have posts under way at once.
 WEBHOOKS_MAX = 8
 
 _PLAIN = re.compile(r"[!-~]+")
-_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])i?)?B?", re.IGNORECASE)
-_UNITS = ("", "K", "M", "G", "T")
 
 
 class SettingsError(Exception):
@@ -122,6 +122,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
     key_prefix: str = "haul"
+    bandwidth: str = ""
     slots: int = Field(default=32, ge=1, le=10_000)
     metadata_timeout_s: float = Field(default=600.0, gt=0)
     stall_timeout_s: float = Field(default=3600.0, gt=0)
@@ -157,8 +158,7 @@ class Settings(BaseSettings):
     @field_validator("space_reserve", mode="before")
     @classmethod
     def _reserve(cls, value: Any) -> Any:
-        match = _BYTES.fullmatch(value.strip()) if isinstance(value, str) else None
-        size = int(float(match[1]) * 1024 ** _UNITS.index((match[2] or "").upper())) if match else value
+        size = read_size(value) if isinstance(value, str) else value
         if not isinstance(size, int) or size < FREE_BYTES_MIN:
             raise ValueError(f"must be a size of at least {FREE_BYTES_MIN // 1024**2} MiB, such as 2 GiB")
         return size
@@ -170,6 +170,12 @@ class Settings(BaseSettings):
             ZoneInfo(value)
         except (KeyError, OSError):
             raise ValueError(f"{value!r} is no time zone; use a name such as Europe/Berlin") from None
+        return value
+
+    @field_validator("bandwidth")
+    @classmethod
+    def _budget(cls, value: str) -> str:
+        read_budget(value)
         return value
 
     @field_validator("data_dir", "tiers")
@@ -218,6 +224,11 @@ class Settings(BaseSettings):
     def webhook_addresses(self) -> tuple[str, ...]:
         """Where events are posted, the receiver of jobs that name none first; may hold secrets."""
         return tuple(address.get_secret_value() for address in self.webhooks)
+
+    @property
+    def bandwidth_budget(self) -> Budget | None:
+        """What all engines may take together; None when their own limits are left alone."""
+        return read_budget(self.bandwidth)
 
     @property
     def needs_stack(self) -> bool:

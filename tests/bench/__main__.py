@@ -22,6 +22,7 @@ from typing import Any
 
 from tests.bench import stack
 from tests.bench.admission import admission
+from tests.bench.bandwidth import bandwidth
 from tests.bench.buckets import buckets
 from tests.origin import Origin
 from worker.ports import Services
@@ -163,6 +164,7 @@ BENCHES: Mapping[str, Callable[[Path, int], dict[str, Any]]] = {
     "idle": idle,
     "watch": watch,
     "admission": admission,
+    "bandwidth": bandwidth,
     "buckets": buckets,
 }
 

@@ -297,6 +297,12 @@ class EngineSuite:
         assert Path(found.path).read_bytes() == content(SIZE, 7)
         assert harness.fetched(order) < SIZE + SOCKETS
 
+    def test_a_limit_is_shown_by_the_engine_until_it_is_lifted(self, harness: Harness) -> None:
+        assert harness.engine.throttle(300 * 1024) == 300 * 1024
+        assert harness.engine.throttle(300 * 1024) == 300 * 1024
+        assert harness.engine.throttle(200 * 1024) == 200 * 1024
+        assert harness.engine.throttle(None) is None
+
     def test_an_engine_that_does_not_answer_is_transient_within_its_time_out(self, harness: Harness) -> None:
         engine = harness.engine
         order = harness.order("silent", size=1000)
@@ -307,6 +313,7 @@ class EngineSuite:
             lambda: engine.pause(["0" * 15 + "1"]),
             lambda: engine.remove(["0" * 15 + "1"]),
             lambda: engine.files("0" * 15 + "1"),
+            lambda: engine.throttle(None),
         ]
         with harness.silent():
             for call in calls:

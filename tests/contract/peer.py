@@ -23,7 +23,7 @@ class Peer:
         self._thread = threading.Thread(target=self._run, name="peer", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Hang up."""
         self._stopping.set()
         self._thread.join(5)

@@ -78,7 +78,7 @@ class QbittorrentHarness(TorrentSources):
 
     def close(self) -> None:
         for peer in self._peers:
-            peer.stop()
+            peer.close()
         self.engine.close()
         self.kill()
 

@@ -26,6 +26,9 @@ class EngineItself(Protocol):
     def status(self, handle: str) -> str | None:
         """What it is doing with it, in its own words; None when it does not know it."""
 
+    def throttled(self) -> int:
+        """Bytes a second that all its downloads are held to; 0 for no limit."""
+
 
 class Aria2:
     """By its JSON-RPC."""
@@ -49,6 +52,9 @@ class Aria2:
             status = row["status"] if row else status
             gids = row.get("followedBy", []) if row else []
         return status
+
+    def throttled(self) -> int:
+        return int(self.rpc("getGlobalOption")["max-overall-download-limit"])
 
 
 class Qbittorrent:
@@ -77,6 +83,9 @@ class Qbittorrent:
     def status(self, handle: str) -> str | None:
         rows = self.rows(tag=handle)
         return str(rows[0]["state"]) if rows else None
+
+    def throttled(self) -> int:
+        return int(self.ask("transfer/downloadLimit"))
 
     def _post(self, path: str, files: dict[str, Any] | None, fields: dict[str, str]) -> requests.Response:
         parts = urlsplit(self.server.url.removeprefix("qbittorrent+"))

@@ -192,7 +192,7 @@ def test_a_relative_data_directory_becomes_absolute(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("2 GiB", 2 * 1024**3), ("1.5g", 1610612736), ("100 MB", 100 * 1024**2), ("16777216", 16 * 1024**2), (" 20480 KiB ", 20 * 1024**2)],
+    [("2 GiB", 2 * 1024**3), ("1.5g", 1_500_000_000), ("100 MB", 100_000_000), ("16777216", 16 * 1024**2), (" 20480 KiB ", 20 * 1024**2)],
 )
 def test_the_space_that_stays_free_is_given_as_people_write_sizes(monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> None:
     monkeypatch.setenv("HAUL_SPACE_RESERVE", text)

@@ -22,10 +22,10 @@ from pathlib import Path
 from worker.jobs.directories import allocated_bytes, standing
 from worker.jobs.model import Job
 from worker.jobs.needs import expected, promised
-from worker.jobs.sizes import size_text
 from worker.jobs.states import Reason
 from worker.limits import FREE_BYTES_MIN, SHORT_PATIENCE_S
 from worker.ports import EngineSnapshot, Promised, Services
+from worker.sizes import size_text
 
 #: A device by its number; the volume of an engine that this process does not see, by the engine's name.
 Device = int | str

@@ -63,6 +63,7 @@ def overview(services: Services) -> dict[str, Any]:
                 "slots": engine.slots,
                 "live": live.get(name, 0),
                 "speed": seen.speed if seen else None,
+                "limit": seen.limit if seen else None,
                 "free_bytes": seen.free_bytes if seen else None,
                 "items": seen.items if seen else None,
                 "foreign": seen.foreign if seen else None,

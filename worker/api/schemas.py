@@ -135,6 +135,7 @@ class EngineView(BaseModel):
     slots: int
     live: int = Field(description="slots taken by jobs")
     speed: int | None
+    limit: int | None = Field(description="bytes a second that its downloads are held to; null when none")
     free_bytes: int | None
     items: int | None = Field(description="everything it has, whoever gave it")
     foreign: int | None = Field(description="items that are not ours; they are left alone")

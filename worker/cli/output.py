@@ -10,8 +10,8 @@ from typing import Any
 
 from worker.jobs.errors import Failed, Rejected, Transient
 from worker.jobs.model import Job, Progress
-from worker.jobs.sizes import size_text
 from worker.jobs.states import State
+from worker.sizes import size_text
 
 
 class Exit(IntEnum):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from worker.cli.output import Exit, note, print_json, progress_text, state_text, title
 from worker.jobs.model import Job, Progress
-from worker.jobs.sizes import size_text
 from worker.jobs.states import State
 from worker.jobs.view import job_view
+from worker.sizes import size_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

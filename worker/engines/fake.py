@@ -80,11 +80,14 @@ class FakeEngine:
         *,
         name: str = "fake",
         slots: int = 32,
+        weight: int = 1,
         fetch: Callable[[Source], bytes] = content_of,
         fetch_file: Callable[[Torrent, TorrentFile], bytes] = content_of_file,
     ) -> None:
         self.name = name
         self.slots = slots
+        self.weight = weight
+        self.limit: int | None = None
         self.directory = directory
         self.rpc_timeout_s = 0.5
         self.fetched: Counter[str] = Counter()
@@ -129,6 +132,12 @@ class FakeEngine:
                 self._work.pop(handle, None)
             self._fill()
             return list(handles)
+
+    def throttle(self, limit: int | None) -> int | None:
+        """See `Engine.throttle`."""
+        with self._called("throttle"):
+            self.limit = limit
+            return limit
 
     def files(self, handle: str) -> list[FoundFile]:
         """See `Engine.files`."""

@@ -17,7 +17,8 @@ from worker.ports import Engine
 from worker.settings import SettingsError
 
 VARIABLE = "HAUL_ENGINES"
-OPTIONS = frozenset({"name", "slots", "dir"})
+OPTIONS = frozenset({"name", "slots", "dir", "weight"})
+WEIGHT_MAX = 1_000
 SLOTS_MAX = 10_000
 NAME_CHARACTERS_MAX = 64
 
@@ -37,14 +38,17 @@ class Address:
     secret: str
     directory: str
     slots: int
+    weight: int
 
 
 def _aria2(address: Address) -> Engine:
-    return Aria2Engine(address.name, address.url, address.secret, address.directory, address.slots, RPC_TIMEOUT_S)
+    return Aria2Engine(address.name, address.url, address.secret, address.directory, address.slots, RPC_TIMEOUT_S, address.weight)
 
 
 def _qbittorrent(address: Address) -> Engine:
-    return QbittorrentEngine(address.name, address.url, address.user, address.secret, address.directory, address.slots, RPC_TIMEOUT_S)
+    return QbittorrentEngine(
+        address.name, address.url, address.user, address.secret, address.directory, address.slots, RPC_TIMEOUT_S, address.weight
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def build_engines(addresses: Sequence[str], *, directory: Path, slots: int) -> d
 
     Args:
         addresses: `aria2+http://:secret@host:6800/jsonrpc` or `qbittorrent+http://user:password@host:8080`, each with
-            `?name=&slots=&dir=` or less. Without a name the first aria2 is `aria2`, the next `aria2-2`, and so on.
+            `?name=&slots=&dir=&weight=` or less. Without a name the first aria2 is `aria2`, the next `aria2-2`, and so on.
         directory: the volume of engines without `dir`.
         slots: of engines without `slots`.
 
@@ -122,7 +126,8 @@ def _parsed(place: int, text: str, program: Program, name: str, directory: Path,
         user=unquote(parts.username or ""),
         secret=unquote(parts.password or ""),
         directory=str(_volume(place, options["dir"]) if options.get("dir") else directory),
-        slots=_slots(place, options["slots"]) if options.get("slots") else slots,
+        slots=_whole(place, "slots", options.get("slots"), slots, SLOTS_MAX),
+        weight=_whole(place, "weight", options.get("weight"), 1, WEIGHT_MAX),
     )
 
 
@@ -142,9 +147,11 @@ def _volume(place: int, text: str) -> Path:
     return path
 
 
-def _slots(place: int, text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= SLOTS_MAX:
-        raise _wrong(place, "slots is out of range", f"a whole number from 1 to {SLOTS_MAX}")
+def _whole(place: int, option: str, text: str | None, default: int, most: int) -> int:
+    if not text:
+        return default
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise _wrong(place, f"{option} is out of range", f"a whole number from 1 to {most}")
     return int(text)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
@@ -11,6 +10,7 @@ from typing import Any
 
 from worker.jobs.errors import HaulError
 from worker.jobs.tiers import Overall, Tier
+from worker.sizes import read_size
 
 #: The text that lifts a limit, for TOML has no null.
 NONE = "none"
@@ -22,11 +22,6 @@ WEIGHT_MAX = 1_000
 #: Characters of a wrong value that a message repeats.
 SHOWN_MAX = 64
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[KMGT]i?B)?")
-_UNITS: Mapping[str, int] = {
-    "B": 1,
-    **{f"{letter}{i}B": (1024 if i else 1000) ** n for n, letter in enumerate("KMGT", 1) for i in ("", "i")},
-}
 #: The tables of the file, and of each the dataclass whose fields it may have.
 GLOBAL = "global"
 TABLES: Mapping[str, type] = {"tiers": Tier, "users": Tier, GLOBAL: Overall}
@@ -109,12 +104,10 @@ def _weight(raw: Any, path: str) -> int:
 
 
 def _bytes(raw: Any, path: str) -> int:
-    match = _SIZE.fullmatch(raw.strip()) if isinstance(raw, str) else None
-    if match:
-        raw = int(float(match[1]) * _UNITS[match[2] or "B"])
-    if isinstance(raw, bool) or not isinstance(raw, int) or not 1 <= raw <= SIZE_MAX:
+    size = read_size(raw) if isinstance(raw, str) else raw
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= SIZE_MAX:
         raise WrongLimit(path, f"{_shown(raw)} is not a size", 'bytes as a whole number, or a text such as "2 GiB"; "none" for no limit')
-    return raw
+    return size
 
 
 def _bytes_a_second(raw: Any, path: str) -> int:

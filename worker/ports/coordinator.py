@@ -102,6 +102,8 @@ class EngineSnapshot:
 
     Attributes:
         foreign: how many of the items are not ours; they are left alone.
+        limit: bytes a second that it is held to.
+        wants: what it can use of a budget, in bytes a second; None for all it is given.
     """
 
     name: str
@@ -116,6 +118,8 @@ class EngineSnapshot:
     owner: str
     error: str | None = None
     foreign: int = 0
+    limit: int | None = None
+    wants: float | None = None
 
 
 class StreamReset(Exception):

@@ -143,10 +143,14 @@ class Engine(Protocol):
     """A download program under our control. Every call answers within `rpc_timeout_s` or raises `Transient`.
 
     An adapter never retries by itself and keeps no record of jobs: what it knows is asked from the engine.
+
+    Attributes:
+        weight: its part of what engines share, compared with the others'.
     """
 
     name: str
     slots: int
+    weight: int
     directory: str
     features: Features
     rpc_timeout_s: float
@@ -175,6 +179,13 @@ class Engine(Protocol):
 
         Returns:
             the handles the engine no longer knows. Idempotent: an unknown handle is one of them.
+        """
+
+    def throttle(self, limit: int | None) -> int | None:
+        """Hold all downloads together to so many bytes a second, None for as many as there are; idempotent.
+
+        Returns:
+            what the engine, asked again, says of its limit. It forgets it when it is restarted.
         """
 
     def files(self, handle: str) -> list[FoundFile]:

@@ -12,6 +12,7 @@ from worker.jobs.model import Progress
 from worker.jobs.states import State
 from worker.ports import Engine, EngineSnapshot, Item, Lease, Poll, Services
 from worker.supervision.diff import Watched
+from worker.supervision.throttle import Share
 
 PROGRESS_STORE_S = 5.0
 #: An engine is given its slots and as many jobs more as it finished in this time, so that small files do not wait.
@@ -60,9 +61,9 @@ class Board:
             self._services.store.record_progress(changed, lease)
         self._stored, self._stored_at = self._shown, time.monotonic()
 
-    def share(self, poll: Poll | None, error: str | None = None, *, foreign: int = 0) -> bool:
+    def share(self, poll: Poll | None, error: str | None = None, *, foreign: int = 0, share: Share | None = None) -> bool:
         """Share what the last look saw, or why it failed; false when nobody could see the engine before."""
-        snapshot, known = self._snapshot(poll, error, foreign), True
+        snapshot, known = self._snapshot(poll, error, foreign, share or Share()), True
         try:
             known = self._services.coordinator.put_snapshot(snapshot)
         except Transient as away:
@@ -75,7 +76,7 @@ class Board:
             metrics.engine_free.labels(name).set(snapshot.free_bytes)
         return known
 
-    def _snapshot(self, poll: Poll | None, error: str | None, foreign: int) -> EngineSnapshot:
+    def _snapshot(self, poll: Poll | None, error: str | None, foreign: int, share: Share) -> EngineSnapshot:
         now = time.monotonic()
         return EngineSnapshot(
             name=self._engine.name,
@@ -90,4 +91,6 @@ class Board:
             owner=self._services.owner,
             error=error,
             foreign=foreign,
+            limit=share.limit,
+            wants=share.wants,
         )

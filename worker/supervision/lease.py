@@ -91,7 +91,7 @@ class Fenced:
     def __init__(self, engine: Engine, held: Held) -> None:
         self._engine = engine
         self._held = held
-        self.name, self.slots, self.directory = engine.name, engine.slots, engine.directory
+        self.name, self.slots, self.weight, self.directory = engine.name, engine.slots, engine.weight, engine.directory
         self.features, self.rpc_timeout_s = engine.features, engine.rpc_timeout_s
         self.handle, self.poll, self.close = engine.handle, engine.poll, engine.close
 
@@ -113,6 +113,11 @@ class Fenced:
         """See `ports.Engine`. Raises LeaseLost, too."""
         self.require()
         return self._engine.remove(handles)
+
+    def throttle(self, limit: int | None) -> int | None:
+        """See `ports.Engine`. Raises LeaseLost, too."""
+        self.require()
+        return self._engine.throttle(limit)
 
     def files(self, handle: str) -> list[FoundFile]:
         """See `ports.Engine`."""

@@ -22,6 +22,7 @@ from worker.supervision.diff import Findings, Patience, Watched, diff
 from worker.supervision.lease import Fenced, Held, engine_lease
 from worker.supervision.leftovers import Leftovers
 from worker.supervision.reconcile import Reconciler
+from worker.supervision.throttle import Throttle
 
 #: Between two looks: short after something started or ended, twice as long after each quiet one, up to a second at rest.
 TICK_MIN_S = 0.05
@@ -49,6 +50,7 @@ class Owner:
         self._watched: dict[str, Watched] = {}
         self._board = Board(services, engine)
         self._leftovers = Leftovers(services, engine)
+        self._throttle = Throttle(services, engine)
         self._patience = Patience(STALLED_S, services.settings.stall_timeout_s, services.settings.metadata_timeout_s)
         self._session: str | None = None
         self._again = Again(services)
@@ -112,7 +114,7 @@ class Owner:
                 self._watched.pop(handle, None)
         self._reconciler.consider(lease, poll, found.foreign)
         self._board.ended(ended)
-        fresh |= not self._board.share(poll, foreign=self._reconciler.foreign)
+        fresh |= not self._board.share(poll, foreign=self._reconciler.foreign, share=self._throttle.keep(poll))
         self._again.nudge_due()
         if ended or fresh or self._allocation.gained(poll.free_bytes):  # there is room, space, or an engine where there was none
             self._services.nudger.nudge(Step.ADMIT)

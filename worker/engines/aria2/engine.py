@@ -14,7 +14,7 @@ from typing import Any
 from worker.engines.aria2.faults import MISREAD, fault
 from worker.engines.aria2.files import damaged, found_files, heal, name_max, saved_names, short_name
 from worker.engines.aria2.orders import CHECK, CHUNK_BYTES, LATER, NAMES, OUTSIDE, Options, Plan, chunks, plan
-from worker.engines.aria2.rows import CHAIN_KEYS, IN_THE_WAY, LINKS_MAX, POLL_KEYS, Row, chains, curable, items, leaves
+from worker.engines.aria2.rows import CHAIN_KEYS, IN_THE_WAY, LINKS_MAX, POLL_KEYS, Row, chains, curable, dead, items, leaves
 from worker.engines.aria2.rpc import Aria2Rpc, Call, Refusal
 from worker.engines.deadline import Deadline
 from worker.engines.volume import free_bytes, prepared
@@ -52,9 +52,10 @@ class Aria2Engine:
 
     features = Features(kinds=frozenset(SourceKind), selects_files=True, seeds=True, files_max=FILES_MAX)
 
-    def __init__(self, name: str, url: str, secret: str, directory: str, slots: int, rpc_timeout_s: float = 10.0) -> None:
+    def __init__(self, name: str, url: str, secret: str, directory: str, slots: int, rpc_timeout_s: float = 10.0, weight: int = 1) -> None:
         self.name = name
         self.slots = slots
+        self.weight = weight
         self.directory = directory
         self.rpc_timeout_s = rpc_timeout_s
         self._rpc = Aria2Rpc(name, url, secret, rpc_timeout_s)
@@ -102,6 +103,13 @@ class Aria2Engine:
     def remove(self, handles: Sequence[str]) -> list[str]:
         """See `Engine.remove`."""
         return self._remove(handles, self._deadline())
+
+    def throttle(self, limit: int | None) -> int | None:
+        """See `Engine.throttle`."""
+        wanted = {"max-overall-download-limit": str(limit or 0)}
+        calls: list[Call] = [("aria2.changeGlobalOption", [wanted]), ("aria2.getGlobalOption", [])]
+        _, options = self._rpc.multicall(calls, self._deadline())
+        return None if isinstance(options, Refusal) else int(options["max-overall-download-limit"]) or None
 
     def files(self, handle: str) -> list[FoundFile]:
         """See `Engine.files`. Also raises Failed with cause SOURCE for a torrent or metalink that is none."""
@@ -185,7 +193,7 @@ class Aria2Engine:
             gid = planned.gid
             if gid not in known:
                 settled[gid] = answers[gid]
-            elif not _dead(known[gid]):
+            elif not dead(known[gid]):
                 settled[gid] = self._outside(planned, known[gid], deadline)
             elif isinstance(cure := self._cure(planned, known[gid], deadline), Fault):
                 settled[gid] = cure
@@ -193,7 +201,7 @@ class Aria2Engine:
                 again.append((planned, cure))
         self._act("aria2.unpause", ("paused",), [known[gid] for gid, answer in settled.items() if answer is None], deadline)
         # What is hopeless is removed too, or the next start of aria2 would run it again from its session.
-        self._remove([gid for gid in known if _dead(known[gid]) or settled.get(gid) is not None], deadline)
+        self._remove([gid for gid in known if dead(known[gid]) or settled.get(gid) is not None], deadline)
         for planned, _ in again:
             heal(planned.order.directory, has_pieces=planned.has_pieces)
         return {**settled, **self._add(again, deadline)}
@@ -291,13 +299,6 @@ class Aria2Engine:
 
     def _deadline(self) -> Deadline:
         return Deadline(self.rpc_timeout_s)
-
-
-def _dead(chain: Sequence[Row]) -> bool:
-    """True when nothing of it can go on: it failed, was removed, or its payload is gone."""
-    rows = leaves(chain)
-    live = any(row["status"] in ("active", "waiting", "paused") for row in rows)
-    return not live and (not rows or any(row["status"] in ("error", "removed") for row in rows))
 
 
 def _damaged(planned: Plan) -> list[str]:

@@ -157,3 +157,10 @@ def _progress(rows: list[Row]) -> Progress:
         total += length
         known = known and (length > 0 or row["status"] == "complete")
     return Progress(done, total if known else None, speed, uploaded, connections)
+
+
+def dead(chain: Sequence[Row]) -> bool:
+    """True when nothing of it can go on: it failed, was removed, or its payload is gone."""
+    rows = leaves(chain)
+    live = any(row["status"] in ("active", "waiting", "paused") for row in rows)
+    return not live and (not rows or any(row["status"] in ("error", "removed") for row in rows))

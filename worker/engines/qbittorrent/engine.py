@@ -43,9 +43,12 @@ class QbittorrentEngine:
 
     features = Features(kinds=frozenset({SourceKind.MAGNET, SourceKind.TORRENT}), selects_files=True, seeds=True, bittorrent_v2=True)
 
-    def __init__(self, name: str, url: str, user: str, secret: str, directory: str, slots: int, rpc_timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, name: str, url: str, user: str, secret: str, directory: str, slots: int, rpc_timeout_s: float = 10.0, weight: int = 1
+    ) -> None:
         self.name = name
         self.slots = slots
+        self.weight = weight
         self.directory = directory
         self.rpc_timeout_s = rpc_timeout_s
         self._session = QbittorrentSession(name, url, user, secret)
@@ -97,6 +100,12 @@ class QbittorrentEngine:
         """See `Engine.remove`."""
         deadline = self._deadline()
         return self._remove(handles, self._view.look(deadline), deadline)
+
+    def throttle(self, limit: int | None) -> int | None:
+        """See `Engine.throttle`. While its slow mode is on, that is the one that is changed, for it is the one in force."""
+        deadline = self._deadline()
+        self._session.call(deadline, "transfer_set_download_limit", limit=limit or 0)
+        return int(self._session.call(deadline, "transfer_download_limit")) or None
 
     def files(self, handle: str) -> list[FoundFile]:
         """See `Engine.files`."""

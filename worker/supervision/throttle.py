@@ -1,0 +1,105 @@
+"""Holds one engine to its share of the bandwidth, as its owner."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from worker import logs
+from worker.bandwidth import Budget
+from worker.jobs.errors import Transient
+from worker.ports import Engine, ItemStatus, Poll, Services
+from worker.supervision.bandwidth import Appetite, Use, divide
+
+#: Between two divisions; a change is in force at every engine within twice this time.
+DIVIDE_S = 2.0
+#: A limit that did not move is given again after this time: somebody may have changed it behind our back.
+AGAIN_S = 5.0
+#: A limit that would move by less is left, so that engines are not disturbed by each breath of the others.
+MOVE_MIN = 0.03
+
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What an engine's owner tells the others.
+
+    Attributes:
+        limit: bytes a second, as the engine itself showed it last; None while it has none or is left alone.
+        wants: what it can use; None for all it is given.
+    """
+
+    limit: int | None = None
+    wants: float | None = None
+
+
+class Throttle:
+    """The limit of one engine. Every owner divides the same budget by the same snapshots, so together they keep it."""
+
+    def __init__(self, services: Services, engine: Engine) -> None:
+        self._limit: int | None = None
+        self._wants: float | None = None
+        self._services = services
+        self._engine = engine
+        self._zone = ZoneInfo(services.settings.timezone)
+        self._appetite = Appetite()
+        self._session: str | None = None
+        self._divided_at = self._given_at = float("-inf")
+
+    def keep(self, poll: Poll) -> Share:
+        """Give the engine its share when it is time, and when it was restarted, for then it has forgotten it.
+
+        Returns:
+            what is to be shown of it to the others.
+
+        Raises:
+            Transient: the engine does not answer.
+            LeaseLost: it is not ours any more.
+        """
+        budget = self._services.settings.bandwidth_budget
+        if budget is not None:
+            now = time.monotonic()
+            self._appetite.saw(poll.speed, now)
+            if now - self._divided_at >= DIVIDE_S or poll.session != self._session:
+                self._divide(budget, poll, now)
+        return Share(self._limit, self._wants)
+
+    def _divide(self, budget: Budget, poll: Poll, now: float) -> None:
+        rate = budget.at(datetime.fromtimestamp(self._services.clock.time(), self._zone))
+        share = None
+        if rate is not None:
+            at_work = any(item.status is ItemStatus.RUNNING for item in poll.items.values())
+            self._wants = self._appetite.wants(rate, at_work=at_work, now=now)
+            share = max(1, self._share(rate))
+        if poll.session != self._session or self._moved(share) or now - self._given_at >= AGAIN_S:
+            self._give(share, now)
+            self._session, self._given_at = poll.session, now
+        self._divided_at = now
+
+    def _share(self, rate: int) -> int:
+        """Ours. An engine that nobody has seen lately may be at work all the same, and keeps its part."""
+        weights = {name: engine.weight for name, engine in self._services.engines.items()}
+        even = rate / sum(weights.values())
+        uses = {name: Use(weight, even * weight) for name, weight in weights.items()}
+        try:
+            seen = self._services.coordinator.snapshots()
+        except Transient:
+            seen = {}
+        uses |= {name: Use(weights[name], 0.0 if seen[name].error else seen[name].wants) for name in weights if name in seen}
+        uses[self._engine.name] = Use(self._engine.weight, self._wants)
+        return divide(rate, uses)[self._engine.name]
+
+    def _moved(self, share: int | None) -> bool:
+        if share is None or self._limit is None:
+            return share != self._limit
+        return abs(share - self._limit) > MOVE_MIN * self._limit
+
+    def _give(self, share: int | None, now: float) -> None:
+        self._limit = self._engine.throttle(share)
+        self._appetite.limited(self._limit, now)
+        self._services.metrics.engine_limit.labels(self._engine.name).set(self._limit or 0)
+        if self._limit != share:
+            log.warning("the engine does not take the limit it is given", engine=self._engine.name, asked=share, shown=self._limit)
