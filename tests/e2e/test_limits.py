@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.stack import Stack, eventually
 from worker import pipeline
 from worker.jobs.limits import override_key
-from worker.jobs.states import Reason, State
+from worker.jobs.states import Reason
 
 RATE, BURST, JOBS = 4.0, 2, 20
 #: What a start may be late: the sweeper is told of the first wait within 2 s, of the others within tenths of a second.
@@ -31,8 +31,7 @@ def limited(stack: Stack, user: str) -> Iterator[str]:
 
 def test_jobs_start_at_the_rate_of_their_user_and_are_told_why_they_wait(stack: Stack, limited: str) -> None:
     ids = stack.ask_all([{"uri": f"/file/l{number}?size=1000", "user": limited} for number in range(JOBS)])
-    eventually(lambda: any(stack.job(id).reason is Reason.RATE for id in ids), "some wait for a token", seen=stack.tail)
-    waiting = next(id for id in ids[::-1] if stack.job(id).state is State.QUEUED)
+    waiting = eventually(lambda: next((id for id in ids[::-1] if stack.job(id).reason is Reason.RATE), ""), "one waits for a token")
     said = pipeline.why(stack.services, waiting)
     assert (said.reason, said.retry_in_s is not None) in ((str(Reason.RATE), True), (None, False)), said
     for id in ids:
