@@ -14,12 +14,15 @@ from worker.cli.servers import start_valkey
 from worker.coordination.redis import RedisCoordinator
 from worker.engines.fake import FakeEngine
 from worker.jobs.model import Request, Source, SourceKind
+from worker.jobs.tiers import FixedTiers, Tier
 from worker.pipeline import accept
 from worker.ports import EngineSnapshot, Services
 from worker.store.sqlite.store import SqliteStore
 
 JOBS, USERS, TIERS = 10_000, 100, ("free", "premium", "vip", "admin")
 BATCH = 500
+#: What is measured is the admission, not the wait for start tokens.
+UNBOUNDED = FixedTiers({name: Tier(name, rate=None, weight=2**n) for n, name in enumerate(TIERS)})
 
 
 def admission(directory: Path, rounds: int) -> dict[str, Any]:
@@ -35,7 +38,7 @@ def admission(directory: Path, rounds: int) -> dict[str, Any]:
             redis = RedisCoordinator(server.url, prefix=f"bench{number}")
             store = SqliteStore(directory / f"{number}.db")
             with closing(redis), closing(store):
-                services = services_of(directory, store, [FakeEngine(str(directory), slots=JOBS)], coordinator=redis)
+                services = services_of(directory, store, [FakeEngine(str(directory), slots=JOBS)], coordinator=redis, tiers=UNBOUNDED)
                 _ask(services)
                 _seen(services, 0)
                 looks.append(_cpu_s(services, 0))
