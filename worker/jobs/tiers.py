@@ -23,7 +23,7 @@ class Tier:
         weight: the share of the slots a waiting user gets, compared with the weights of the other waiting users.
         bytes_a_day: what one user may download in a day.
         largest_file: bytes of one job.
-        bandwidth: bytes a second of one user.
+        bandwidth: bytes a second of one user; kept and shown, no engine is held to it in this version.
         requests: requests a second of one user, at the doors that answer.
         requests_burst: requests at once after a time without any.
     """
