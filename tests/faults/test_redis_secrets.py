@@ -86,7 +86,11 @@ def test_tokens_and_passwords_of_addresses_are_shown_nowhere(stack: Stack) -> No
     stack.run("worker.cli", "api", HAUL_API_PORT=str(port), HAUL_LOG_LEVEL="debug")
     roles(stack, HAUL_LOG_LEVEL="debug")
     app, api = create_app(stack.settings), f"http://127.0.0.1:{port}"
-    with listening(app) as heard, closing(Redis.from_url(stack.redis.url, decode_responses=True)) as redis, Client(stack.redis.url) as bot:
+    with (
+        listening(app) as heard,
+        closing(Redis.from_url(stack.redis.url, decode_responses=True, encoding_errors="replace")) as redis,
+        Client(stack.redis.url) as bot,
+    ):
         ids = [bot.enqueue(uri, user=user).id for user, uri in sources(stack).items()]
         eventually(lambda: answers(f"{api}/health"), "the API answers", START_S, stack.tail)
         ids += [asked(api, uri, f"{user}, by HTTP") for user, uri in sources(stack).items()]
