@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 #: A small `b` is a bit, and refused.
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGTkmgt])(i?))?B?")
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*(?:([KMGTkmgt])(i?))?B?")
 
 
 def read_size(text: str) -> int | None:

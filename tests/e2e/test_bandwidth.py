@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.contract.peer import Peer
-from tests.e2e.engines import Qbittorrent
+from tests.e2e.engines import Aria2, Qbittorrent
 from tests.e2e.stack import Stack, eventually
 from tests.origin import content
 from tests.torrents import pack
@@ -25,13 +25,14 @@ def test_engines_at_work_are_held_to_their_parts_and_who_is_left_to_all_of_it(tm
         one = stack.ask(f"file/one.bin?size={SIZE}&seed=1", "ann")
         made = pack({"only": content(SIZE, 2)}, name="two.bin", single=True)
         two = stack.ask_all([{"uri": stack.origin.document("two.torrent", made.document), "user": "bob", "engine": "qbittorrent"}])[0]
-        qbittorrent = stack.engines["qbittorrent"]
+        aria2, qbittorrent = stack.engines["aria2"], stack.engines["qbittorrent"]
+        assert isinstance(aria2, Aria2)
         assert isinstance(qbittorrent, Qbittorrent)
         with closing(Peer(made, qbittorrent.ask("app/preferences")["listen_port"])):
             eventually(lambda: all(0.4 < part < 0.6 for part in parts(stack)), "each has a half", SOON_S, lambda: parts(stack))
             assert sum(parts(stack)) <= 1
 
-            stack.engines["aria2"].rpc("changeGlobalOption", {"max-overall-download-limit": "2048"})  # type: ignore[attr-defined]
+            aria2.rpc("changeGlobalOption", {"max-overall-download-limit": "2048"})
             assert parts(stack)[0] < 0.1
             eventually(lambda: 0.4 < parts(stack)[0] < 0.6, "what somebody changed is put right", SOON_S, lambda: parts(stack))
 

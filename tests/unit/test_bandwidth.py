@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
+from tests.machine import services_of
 from worker.bandwidth import DAYS, WEEK_MINUTES, Budget, read_budget
+from worker.engines.fake import FakeEngine
+from worker.store.sqlite.store import SqliteStore
+from worker.supervision import throttle
 from worker.supervision.bandwidth import Appetite, Use, divide
 
 MONDAY = datetime(2025, 6, 2)
@@ -149,3 +155,21 @@ def test_an_engine_at_rest_leaves_the_budget_to_others_and_what_begins_there_has
     assert appetite.wants(budget, at_work=False, now=now) == 50_000
     appetite.limited(50_000, now)
     assert appetite.wants(budget, at_work=True, now=now + 1) is None
+
+
+# ---- an engine's owner ------------------------------------------------------------------------------------------------
+
+
+def test_an_engine_is_given_whole_kib_and_one_that_takes_no_limit_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttle, "DIVIDE_S", 0.0)
+    monkeypatch.setattr(throttle, "AGAIN_S", 0.0)
+    engine, store = FakeEngine(str(tmp_path)), SqliteStore(tmp_path / "haul.db")
+    services = services_of(tmp_path, store, [engine], settings={"bandwidth": "100001"})
+    held = throttle.Throttle(services, engine)
+    assert held.keep(engine.poll()).limit == engine.limit == 5_000 // 1024 * 1024, "at rest, a twentieth"
+
+    monkeypatch.setattr(engine, "throttle", lambda _limit: None)
+    with capture_logs() as logged:
+        assert [held.keep(engine.poll()).limit for _ in range(3)] == [None] * 3
+    assert [line["event"] for line in logged] == ["the engine does not take the limit it is given"]
+    store.close()

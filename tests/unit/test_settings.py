@@ -199,7 +199,7 @@ def test_the_space_that_stays_free_is_given_as_people_write_sizes(monkeypatch: p
     assert load().space_reserve == size
 
 
-@pytest.mark.parametrize("text", ["1 MiB", "16777215", "-5", "a lot", "5 EiB", ""])
+@pytest.mark.parametrize("text", ["1 MiB", "16777215", "-5", "a lot", "5 EiB", "", "9" * 400])
 def test_a_reserve_that_is_too_small_or_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("HAUL_SPACE_RESERVE", text)
     with pytest.raises(SettingsError, match=r"HAUL_SPACE_RESERVE.*at least 16 MiB, such as 2 GiB"):

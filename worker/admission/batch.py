@@ -8,13 +8,14 @@ from dataclasses import replace
 from worker import sharing
 from worker.admission.decide import TRIED_AGAIN, Admit, EngineView, Reject, Wait, decide
 from worker.admission.follow import Leaders
-from worker.admission.quotas import refused, size_of, too_large
+from worker.admission.quotas import refused, too_large
 from worker.admission.rates import crowded, spend_starts
 from worker.admission.space import Space
 from worker.admission.turns import Turns
 from worker.jobs.directories import work_directory
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Transfer
+from worker.jobs.needs import announced
 from worker.jobs.states import Cause, Reason, State
 from worker.jobs.transfer import own_id
 from worker.limits import ASIDE_S, SHORT_ASIDE_S, SUBMIT_WINDOW_S
@@ -85,7 +86,7 @@ class Batch:
 
     def _decide(self, job: Job) -> bool:
         """Whether it starts, unless there is no token for it."""
-        if job.transfer is None and (refusal := too_large(size_of(job), self._limits.of(job.tier, job.user))):
+        if job.transfer is None and (refusal := too_large(announced(job), self._limits.of(job.tier, job.user))):
             self.changes.append(Change(job, refused(job, refusal, self._services.clock.time())))
             return False
         if transfer := self._leaders.transfer_for(job):

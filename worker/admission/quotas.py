@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 from worker import logs
 from worker.jobs.errors import Rejected, Transient
 from worker.jobs.events import EventType
-from worker.jobs.model import Job, Request, job_id
+from worker.jobs.model import Job, Request, job_id, new_job
+from worker.jobs.needs import announced
 from worker.jobs.states import Cause, State
 from worker.jobs.tiers import Limits, Tier
 from worker.ports import Services, Usage
@@ -53,8 +54,7 @@ class Quotas:
 
     def refusal(self, request: Request, tier: Tier) -> Rejected | None:
         """Why the request would be refused now, were it new; None when it would not."""
-        size = request.description.size if request.description and not request.select else None
-        if refusal := too_large(size, tier):
+        if refusal := too_large(announced(new_job(request, 0.0)), tier):
             return refusal
         everybody = self._limits.overall.queued
         if everybody is not None and self._waiting() + sum(self._added.values()) >= everybody:
@@ -119,13 +119,6 @@ def refused(job: Job, refusal: Rejected, at: float) -> Job:
     data = {"field": refusal.field, "reason": refusal.detail, "fix": refusal.fix}
     text = f"refused: {refusal}"
     return job.moved(State.FAILED, at, text, event=EventType.REFUSED, data=data, cause=Cause.REFUSED, reason=None, message=str(refusal))
-
-
-def size_of(job: Job) -> int | None:
-    """Bytes a job is known to have before anything of it was downloaded."""
-    if job.description is not None:
-        return None if job.select else job.description.size
-    return job.probe.size if job.probe else None
 
 
 def check_tier(name: str, limits: Limits) -> None:

@@ -182,7 +182,7 @@ class Engine(Protocol):
         """
 
     def throttle(self, limit: int | None) -> int | None:
-        """Hold all downloads together to so many bytes a second, None for as many as there are; idempotent.
+        """Hold all downloads together to so many bytes a second, in whole KiB, None for as many as there are; idempotent.
 
         Returns:
             what the engine, asked again, says of its limit. It forgets it when it is restarted.

@@ -134,7 +134,7 @@ class Owner:
             handed = attend.submit(self._services, self.engine, lease, todo.submit)
             self._again.queue(handed)
             self._watch(handed)
-            self._count_ended(handed)
+            self._let_go(handed)
             successors = attend.pass_on(self._services, lease, todo)
             self._watch(successors)
             self._again.queue(successors)
@@ -214,13 +214,13 @@ class Owner:
         return handle in self._watched and self._watched[handle].state is not State.PAUSED
 
     def _count(self, jobs: dict[str, Job], by_job: dict[str, str], found: Findings, paused: set[str]) -> None:
-        self._count_ended(jobs.values())
+        self._let_go(jobs.values())
         state = {by_job[job.id]: job.state for job in jobs.values()}
         self._corrections.made(Action.RESUBMIT, sum(state.get(handle) is State.SUBMITTING for handle in found.missing))
         self._corrections.made(Action.ADOPT, sum(state.get(handle) is State.DOWNLOADING for handle in found.adopted))
         self._corrections.made(Action.FINISH, sum(state.get(handle) is State.FINISHING for handle in paused))
 
-    def _count_ended(self, jobs: Iterable[Job]) -> None:
+    def _let_go(self, jobs: Iterable[Job]) -> None:
         ended = [job for job in jobs if job.terminal]
         for job in ended:
             self._services.metrics.ended.labels(job.state, job.cause or "").inc()
@@ -233,7 +233,7 @@ class Owner:
             refused = attend.hand_back(self._services, self.engine, lease, list(again.values()))
             self._again.queue(refused)
             self._watch(refused)
-            self._count_ended(refused)
+            self._let_go(refused)
         if running:
             self.engine.pause(running)
         self._corrections.asked(Action.RESUME, [handle for handle, job in again.items() if not attend.stops_by_itself(job)])

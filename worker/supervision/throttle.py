@@ -19,6 +19,8 @@ DIVIDE_S = 2.0
 AGAIN_S = 5.0
 #: A limit that would move by less is left, so that engines are not disturbed by each breath of the others.
 MOVE_MIN = 0.03
+#: qBittorrent keeps its limit in whole KiB.
+STEP_BYTES = 1024
 
 log = logs.get(__name__)
 
@@ -44,9 +46,11 @@ class Throttle:
         self._wants: float | None = None
         self._services = services
         self._engine = engine
+        self._budget = services.settings.bandwidth_budget
         self._zone = ZoneInfo(services.settings.timezone)
         self._appetite = Appetite()
         self._session: str | None = None
+        self._refused = False
         self._divided_at = self._given_at = float("-inf")
 
     def keep(self, poll: Poll) -> Share:
@@ -59,12 +63,11 @@ class Throttle:
             Transient: the engine does not answer.
             LeaseLost: it is not ours any more.
         """
-        budget = self._services.settings.bandwidth_budget
-        if budget is not None:
+        if self._budget is not None:
             now = time.monotonic()
             self._appetite.saw(poll.speed, now)
             if now - self._divided_at >= DIVIDE_S or poll.session != self._session:
-                self._divide(budget, poll, now)
+                self._divide(self._budget, poll, now)
         return Share(self._limit, self._wants)
 
     def _divide(self, budget: Budget, poll: Poll, now: float) -> None:
@@ -73,7 +76,7 @@ class Throttle:
         if rate is not None:
             at_work = any(item.status is ItemStatus.RUNNING for item in poll.items.values())
             self._wants = self._appetite.wants(rate, at_work=at_work, now=now)
-            share = max(1, self._share(rate))
+            share = max(STEP_BYTES, self._share(rate) // STEP_BYTES * STEP_BYTES)
         if poll.session != self._session or self._moved(share) or now - self._given_at >= AGAIN_S:
             self._give(share, now)
             self._session, self._given_at = poll.session, now
@@ -101,5 +104,6 @@ class Throttle:
         self._limit = self._engine.throttle(share)
         self._appetite.limited(self._limit, now)
         self._services.metrics.engine_limit.labels(self._engine.name).set(self._limit or 0)
-        if self._limit != share:
+        refused, self._refused = self._refused, self._limit != share
+        if self._refused and not refused:
             log.warning("the engine does not take the limit it is given", engine=self._engine.name, asked=share, shown=self._limit)
