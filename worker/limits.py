@@ -22,6 +22,10 @@ DRAIN_S = 30.0
 #: Of these the loops of a supervisor have so many to end and to let their leases go.
 LOOPS_STOP_S = 20.0
 STEP_BATCH = 100
+#: Each admission counts what is live anew, whatever it admits; a crash within one costs nothing but its time.
+ADMIT_BATCH = 500
+#: What a killed admission can keep everybody waiting for. It is renewed before the write, so a slow store does not lose it.
+ADMIT_LEASE_S = 10.0
 #: A volume with less is full: it cannot take a piece of a torrent, and what needs less is not worth a try.
 FREE_BYTES_MIN = 16 * 1024 * 1024
 #: What stays free on every volume unless the settings say otherwise: for the records, logs and Redis, which may lie there, too.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,12 +15,13 @@ from worker.admission.admit import admit
 from worker.admission.rates import LINE_S
 from worker.coordination.fake import FakeCoordinator
 from worker.engines.fake import FakeEngine
-from worker.jobs.errors import Transient
+from worker.jobs.errors import LeaseLost, Transient
 from worker.jobs.model import Request, Source, SourceKind
 from worker.jobs.states import Reason, State
 from worker.jobs.tiers import DEFAULTS, FixedTiers, Overall, Tier
+from worker.limits import ADMIT_LEASE_S
 from worker.pipeline import accept, why
-from worker.ports import EngineSnapshot
+from worker.ports import EngineSnapshot, Heads
 from worker.store.sqlite.store import SqliteStore
 
 
@@ -177,3 +179,38 @@ def test_admission_that_looks_only_when_it_asked_to_starts_what_is_due(admission
         admission.run()
     due_s = (count - burst) / rate
     assert due_s - 0.01 <= admission.now - begun <= due_s * 1.1 + 1 / rate
+
+
+def test_a_look_that_took_too_long_admits_nothing_when_another_admission_came_in_between(
+    admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admission.limit()
+    admission.ask(3)
+    heads, tokens = admission.redis.waiting_heads, []
+
+    def slowly(*args: Any, **kwargs: Any) -> Heads:
+        admission.now += ADMIT_LEASE_S + 1
+        lease = admission.store.acquire_lease("admit", "another", ADMIT_LEASE_S)
+        assert lease is not None, "a dead admission is waited for no longer than its lease"
+        tokens.append(lease.token)
+        return heads(*args, **kwargs)
+
+    monkeypatch.setattr(admission.redis, "waiting_heads", slowly)
+    with pytest.raises(LeaseLost):
+        admission.run()
+    assert (admission.started(), len(tokens)) == (0, 1)
+
+
+def test_a_look_that_took_too_long_counts_when_nobody_else_admitted(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
+    admission.limit()
+    admission.ask(3)
+    heads = admission.redis.waiting_heads
+    monkeypatch.setattr("worker.admission.admit.time", SimpleNamespace(monotonic=lambda: admission.now))
+
+    def slowly(*args: Any, **kwargs: Any) -> Heads:
+        admission.now += ADMIT_LEASE_S + 1
+        return heads(*args, **kwargs)
+
+    monkeypatch.setattr(admission.redis, "waiting_heads", slowly)
+    admission.run()
+    assert admission.started() == 3

@@ -15,7 +15,7 @@ from worker.admission.turns import Turns, holdings, moved, planned
 from worker.admission.views import seen_now
 from worker.jobs.model import Job
 from worker.jobs.states import Cause, State
-from worker.limits import LEASE_S, SHORT_LOOK, STEP_BUDGET_S
+from worker.limits import ADMIT_LEASE_S, SHORT_LOOK, STEP_BUDGET_S
 from worker.ports import Lease, Services, Step, WaitingJob, WaitingLine
 
 LEASE_NAME = "admit"
@@ -32,7 +32,7 @@ def admit(services: Services, limit: int) -> int:
     with _turn(services) as lease:
         if lease is None:
             return 0
-        now, tiers = services.store.now(), services.tiers
+        begun, now, tiers = time.monotonic(), services.store.now(), services.tiers
         tiers.fresh()
         held = holdings(services.store.slot_counts(), tiers)
         heads = services.coordinator.waiting_heads(limit, now, without=[user for user, had in held.items() if had.full])
@@ -46,7 +46,7 @@ def admit(services: Services, limit: int) -> int:
         batch.sort(waiting, turns)
         batch.sort_more([job for job in short if job.id not in waiting])
         batch.spend()
-        applied = services.store.apply(batch.changes, lease) if batch.changes else []
+        applied = services.store.apply(batch.changes, _kept(services, lease, begun)) if batch.changes else []
         if applied:
             services.failpoints.hit("admit.recorded")
         left = [a.job for a in applied if a.won and a.job is not None and (a.job.state is not State.QUEUED or a.job.following)]
@@ -78,13 +78,18 @@ def _let_know(services: Services, left: Sequence[Job]) -> None:
 def _turn(services: Services) -> Iterator[Lease | None]:
     owner = f"{services.owner}/{threading.get_ident()}"
     deadline = time.monotonic() + STEP_BUDGET_S
-    while (lease := services.store.acquire_lease(LEASE_NAME, owner, LEASE_S)) is None and time.monotonic() < deadline:
+    while (lease := services.store.acquire_lease(LEASE_NAME, owner, ADMIT_LEASE_S)) is None and time.monotonic() < deadline:
         time.sleep(LEASE_RETRY_S)
     try:
         yield lease
     finally:
         if lease is not None:
             services.store.release_lease(lease)
+
+
+def _kept(services: Services, lease: Lease, begun: float) -> Lease:
+    """The lease, renewed after a long look; raises LeaseLost when somebody else has admitted meanwhile."""
+    return services.store.renew_lease(lease, ADMIT_LEASE_S) if time.monotonic() - begun > ADMIT_LEASE_S / 3 else lease
 
 
 def _jobs(services: Services, lines: Sequence[WaitingLine]) -> dict[str, Job]:
