@@ -32,7 +32,7 @@ from worker.admission.queue import is_whole, rebuild
 from worker.admission.why import Why, overview, why
 from worker.delivery.finish import finish
 from worker.jobs.states import State
-from worker.limits import STEP_BATCH, STEP_BUDGET_S
+from worker.limits import ADMIT_BATCH, STEP_BATCH, STEP_BUDGET_S
 from worker.notify import outbox, webhook
 from worker.ports import Services, Step
 
@@ -58,6 +58,8 @@ STEPS: Mapping[Step, Callable[[Services, int], int]] = {
     Step.NOTIFY: outbox.drain,
     Step.WEBHOOK: webhook.drain,
 }
+#: How much a step takes at once, where it is not `STEP_BATCH`.
+BATCHES: Mapping[Step, int] = {Step.ADMIT: ADMIT_BATCH}
 
 
 def run(services: Services, step: Step) -> int:
@@ -71,7 +73,7 @@ def run(services: Services, step: Step) -> int:
     services.coordinator.looked(step)
     begun, total = time.monotonic(), 0
     with services.metrics.steps.labels(step).time():
-        while done := STEPS[step](services, STEP_BATCH):
+        while done := STEPS[step](services, BATCHES.get(step, STEP_BATCH)):
             total += done
             if time.monotonic() - begun >= STEP_BUDGET_S:
                 services.nudger.nudge(step)

@@ -21,7 +21,8 @@ from tests.contract.store_space import SpaceSuite
 from tests.contract.store_suite import Opener, StoreSuite, lease_of
 from worker.jobs.document import to_document
 from worker.jobs.errors import LeaseLost, Transient
-from worker.jobs.model import Job, Progress
+from worker.jobs.model import Job, Progress, Result
+from worker.jobs.probe import Probe
 from worker.jobs.states import State
 from worker.ports import Change, JobFilter
 from worker.settings import SettingsError
@@ -208,6 +209,38 @@ def test_a_file_of_the_first_version_becomes_like_a_new_one(old_jobs: list[Job],
     opener().close()
     open_store(f"sqlite:///{tmp_path / 'new.db'}").close()
     assert layout(path) == layout(tmp_path / "new.db")
+
+
+def test_a_file_of_the_fourth_version_becomes_like_a_new_one_and_knows_when_its_jobs_came(
+    opener: Opener, path: Path, tmp_path: Path
+) -> None:
+    job = replace(a_job("old"), created_at=NOW, probe=Probe(size=7))
+    store = opener()
+    store.insert([job])
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE jobs SET document = ?", (json.dumps(to_document(job)),))
+        connection.execute("DROP INDEX jobs_by_user_and_time")
+        connection.execute("ALTER TABLE jobs DROP COLUMN created_at")
+        connection.execute("CREATE INDEX jobs_by_user_and_time ON jobs (user, json_extract(document, '$.created_at'))")
+        connection.execute("PRAGMA user_version = 4")
+    connection.close()
+    store = opener()
+    assert store.get([job.id]) == {job.id: job}
+    assert store.usage([job.user], NOW)[job.user].size == 7
+    assert store.usage([job.user], NOW + 1)[job.user].size == 0
+    store.close()
+    open_store(f"sqlite:///{tmp_path / 'new.db'}").close()
+    assert layout(path) == layout(tmp_path / "new.db")
+
+
+def test_a_record_keeps_names_that_are_no_text_and_numbers_that_are_too_large_for_others(opener: Opener) -> None:
+    job = a_job("odd").noted(NOW, "no text: \udcff", message="\udcff")
+    odd = replace(job, result=Result("/out/\udcff", 10**30))
+    store = opener()
+    store.insert([odd])
+    assert store.get([odd.id]) == {odd.id: odd}
+    store.close()
 
 
 def layout(path: Path) -> dict[str, object]:

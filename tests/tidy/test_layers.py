@@ -18,7 +18,7 @@ from tests.tidy.sources import ROOT, functions, modules
 READ_ONLY = ("Mapping", "Sequence", "Collection", "AbstractSet", "frozenset", "tuple")
 MUTABLE = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp)
 #: Calls whose results nobody can change; `Fault` is a frozen dataclass.
-MAKE_VALUES = ("frozenset", "tuple", "re.compile", "Path", "TypeVar", "len", "join", "Fault")
+MAKE_VALUES = ("frozenset", "tuple", "re.compile", "Path", "TypeVar", "len", "join", "attrgetter", "Fault")
 #: What changes, or might, and may stand in a module all the same.
 EXCEPTIONS = {
     ("*", "__all__"): "read by tools, which want a list",

@@ -29,7 +29,8 @@ class Leaders:
 
     def add(self, leader: Job) -> None:
         """From now on others may follow this one."""
-        for key in self._keys.get(leader.id) or keys(leader):
+        names = self._keys.get(leader.id)
+        for key in keys(leader) if names is None else names:
             self._by_key.setdefault(key, []).append(leader)
 
     def transfer_for(self, job: Job) -> str | None:

@@ -30,8 +30,10 @@ def keys(job: Job) -> tuple[str, ...]:
     a query, which may be a secret, is shared with those alone who know it.
     """
     try:
-        owner = job.user if _login(job.source) else None
         names = _torrent(job) if job.source.kind in TORRENTS else _file(job)
+        if not names:
+            return ()
+        owner = job.user if _login(job.source) else None
     except ValueError:  # no URL: no door lets it in
         return ()
     common = (job.guarded, job.select, job.seed_ratio or 0.0, owner)
@@ -118,13 +120,16 @@ def _topics(source: Source) -> tuple[str | None, str | None]:
 
 def _file(job: Job) -> list[tuple[str, ...]]:
     names: list[tuple[str, ...]] = []
+    probe = job.probe
+    told = probe is not None and job.source.kind in ADDRESSED and (probe.etag or (probe.modified and probe.size is not None))
+    if not (job.sha256 or told):
+        return names
     address = normalised(job.source.uri)
     if job.sha256:
         names.append(("sha256", job.sha256, address if urlsplit(address).query or _login(job.source) else ""))
-    probe = job.probe
-    if probe is not None and job.source.kind in ADDRESSED:
+    if probe is not None and told:
         if probe.etag:
             names.append(("url", address, "etag", probe.etag, str(probe.size)))
-        elif probe.modified and probe.size is not None:
+        elif probe.modified:
             names.append(("url", address, "modified", probe.modified, str(probe.size)))
     return names

@@ -16,7 +16,7 @@ from worker.jobs.states import Cause, Phase, Reason, State, Want
 
 def to_document(job: Job) -> dict[str, Any]:
     """The job as JSON values; `progress` is included and written apart by the stores."""
-    document = {name: getattr(job, name) for name in _JOB_FIELDS}
+    document = job.values()
     document["source"] = _plain(job.source)
     document["description"] = _plain(job.description) if job.description else None
     document["probe"] = _plain(job.probe) if job.probe else None
@@ -29,24 +29,36 @@ def to_document(job: Job) -> dict[str, Any]:
     return document
 
 
+def brief(job: Job) -> dict[str, Any]:
+    """The same with the fields alone that are not as in every new job, parts as they are; for what writes dataclasses as JSON by itself.
+
+    So the defaults of `Job` are a part of the format.
+    """
+    return {name: value for name, value in job.values().items() if value is not (default := _DEFAULTS[name]) and value != default}
+
+
 def from_document(document: dict[str, Any]) -> Job:
     """The inverse of `to_document`; fields a newer version added are ignored at any depth, absent ones have their default."""
-    known = {name: document[name] for name in _JOB_FIELDS if name in document}
+    known = {name: value for name, value in document.items() if name in _DEFAULTS}
     known["source"] = Source(SourceKind(document["source"]["kind"]), document["source"]["uri"])
     known["select"] = tuple(document.get("select") or ())
     known["events"] = tuple(
-        Event(e["version"], e["at"], e["text"], EventType(e["type"]) if e["type"] else None, e["data"]) for e in document["events"]
+        [
+            Event(e["version"], e["at"], e["text"], EventType(e["type"]) if e["type"] else None, e["data"])
+            for e in document.get("events", ())
+        ]
     )
     for name, kind in _PARTS.items():
-        if known.get(name) is not None:
-            known[name] = kind(**{field: known[name][field] for field in kind.__match_args__ if field in known[name]})
-    for name, enum in (("state", State), ("phase", Phase), ("reason", Reason), ("cause", Cause), ("want", Want)):
-        if known.get(name) is not None:
-            known[name] = enum(known[name])
+        if (part := known.get(name)) is not None:
+            known[name] = kind(**{field: part[field] for field in kind.__match_args__ if field in part})
+    for name, enum in _ENUMS.items():
+        if (value := known.get(name)) is not None:
+            known[name] = enum(value)
     return Job(**known)
 
 
-_JOB_FIELDS = tuple(f.name for f in fields(Job))
+_DEFAULTS: Mapping[str, Any] = {f.name: f.default for f in fields(Job)}
+_ENUMS: Mapping[str, Any] = {"state": State, "phase": Phase, "reason": Reason, "cause": Cause, "want": Want}
 _PARTS: Mapping[str, Any] = {
     "description": Description,
     "probe": Probe,

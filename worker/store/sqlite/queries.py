@@ -18,9 +18,9 @@ CHANGES = "SELECT changes FROM meta WHERE one = 1"
 # ---- jobs: writes ----
 INSERT = """
     INSERT INTO jobs (id, user, state, version, changed, event, sent, engine, needs_owner, undescribed, unprobed, promised, out,
-        short_since, document, hook, tier, holds, follows, content, content2)
+        short_since, document, hook, tier, holds, follows, content, content2, created_at)
     VALUES (:id, :user, :state, :version, :changed, :event, :sent, :engine, :needs_owner, :undescribed, :unprobed, :promised, :out,
-        :short_since, :document, :hook, :tier, :holds, :follows, :content, :content2)
+        :short_since, :document, :hook, :tier, :holds, :follows, :content, :content2, :created_at)
     ON CONFLICT (id) DO NOTHING
 """
 APPLY = """
@@ -89,10 +89,10 @@ USER_BYTES = """
             coalesce(json_extract(progress.document, '$.total'), 0),
             coalesce(json_extract(progress.document, '$.done'), 0),
             coalesce(json_extract(jobs.document, '$.probe.size'), 0),
-            iif(json_array_length(jobs.document, '$.select') = 0, coalesce(json_extract(jobs.document, '$.description.size'), 0), 0)
+            iif(json_array_length(jobs.document, '$.select') > 0, 0, coalesce(json_extract(jobs.document, '$.description.size'), 0))
         ) END)
     FROM jobs INDEXED BY jobs_by_user_and_time LEFT JOIN progress USING (seq)
-    WHERE jobs.user IN (SELECT value FROM json_each(:users)) AND json_extract(jobs.document, '$.created_at') >= :since GROUP BY jobs.user
+    WHERE jobs.user IN (SELECT value FROM json_each(:users)) AND jobs.created_at >= :since GROUP BY jobs.user
 """
 
 # ---- limits ----

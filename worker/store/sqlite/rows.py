@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
+import orjson
+
 from worker.jobs.content import held, shown_keys
-from worker.jobs.document import from_document, to_document
+from worker.jobs.document import brief, from_document
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job
 from worker.jobs.needs import needs_probe, promised, short_since
@@ -18,8 +20,9 @@ from worker.ports import Change, Run, Usage
 
 def row_of(job: Job) -> dict[str, Any]:
     """What the table `jobs` keeps of a job, by column."""
-    document = to_document(job)
-    del document["progress"], document["sent"], document["hook"]
+    document = brief(job)
+    for apart in ("progress", "sent", "hook"):
+        document.pop(apart, None)
     at_engine = not job.terminal or (job.state is State.DONE and job.seeding)
     content, content2, *_ = (*shown_keys(job), None, None)
     return {
@@ -43,6 +46,7 @@ def row_of(job: Job) -> dict[str, Any]:
         "follows": job.following,
         "content": content,
         "content2": content2,
+        "created_at": job.created_at,
     }
 
 
@@ -57,11 +61,11 @@ def change_row(change: Change) -> dict[str, Any]:
 def job_of(row: tuple[int, str, int, str | None, str | None]) -> Job:
     """The job of (seq, document, sent, progress, hook)."""
     _, document, sent, progress, hook = row
-    values = json.loads(document) | {"sent": sent}
+    values = from_json(document) | {"sent": sent}
     if progress:
-        values["progress"] = json.loads(progress)
+        values["progress"] = from_json(progress)
     if hook:
-        values["hook"] = json.loads(hook)
+        values["hook"] = from_json(hook)
     return from_document(values)
 
 
@@ -73,7 +77,7 @@ def hook_json(hook: Hook) -> str:
 def run_of(row: tuple[str, str, str, float, float | None, int | None, str]) -> Run:
     """The run of a row of `runs`, in the order of its columns."""
     name, slot, owner, started_at, ended_at, ok, report = row
-    return Run(name, slot, owner, started_at, ended_at, None if ok is None else bool(ok), json.loads(report))
+    return Run(name, slot, owner, started_at, ended_at, None if ok is None else bool(ok), from_json(report))
 
 
 def usage_of(counts: Iterable[tuple[str, str, int]], sizes: Iterable[tuple[str, int]]) -> dict[str, Usage]:
@@ -86,5 +90,16 @@ def usage_of(counts: Iterable[tuple[str, str, int]], sizes: Iterable[tuple[str, 
 
 
 def to_json(value: Any) -> str:
-    """JSON without blanks."""
-    return json.dumps(value, separators=(",", ":"))
+    """JSON without blanks; parts of a record may be in it as they are."""
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # a name on a disk need not be text, and numbers have no end
+        return json.dumps(value, separators=(",", ":"), default=asdict)
+
+
+def from_json(text: str) -> Any:
+    """What `to_json` wrote."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)

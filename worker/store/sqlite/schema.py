@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 #: `PRAGMA user_version` of the tables below; 0 is an empty file.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 HEADER = b"SQLite format 3\0"
 
@@ -21,7 +21,8 @@ JOBS_UNPOSTED = """
 #: What was set at run time; the value is JSON.
 LIMITS = "CREATE TABLE limits (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 
-JOBS_BY_USER_AND_TIME = "CREATE INDEX jobs_by_user_and_time ON jobs (user, json_extract(document, '$.created_at'))"
+#: Of a column, not of the document: an index on an expression is reckoned anew at each write of the row.
+JOBS_BY_USER_AND_TIME = "CREATE INDEX jobs_by_user_and_time ON jobs (user, created_at)"
 #: Small, however many jobs there are, and `slot_counts` reads nothing else.
 JOBS_IN_SLOT = "CREATE INDEX jobs_in_slot ON jobs (user, tier, state) WHERE state IN ('downloading', 'submitting')"
 #: What the next version of the table `jobs` has that the third had not.
@@ -73,7 +74,8 @@ TABLES = (
         holds       TEXT,               -- id of the transfer, while anything goes on from what was fetched
         follows     TEXT,               -- Job.following
         content     TEXT,               -- content.keys of a live job that holds a transfer
-        content2    TEXT
+        content2    TEXT,
+        created_at  REAL NOT NULL DEFAULT 0 -- Job.created_at
     )
     """,
     # Apart from the documents: a row here is 80 bytes, and all jobs of an engine get a new one every few seconds.
@@ -148,7 +150,6 @@ UPGRADES: Mapping[int, tuple[str, ...]] = {
     2: ("ALTER TABLE jobs ADD COLUMN hook TEXT", JOBS_UNPOSTED),
     3: (
         LIMITS,
-        JOBS_BY_USER_AND_TIME,
         "ALTER TABLE jobs ADD COLUMN tier TEXT NOT NULL DEFAULT 'free'",
         "UPDATE jobs SET tier = json_extract(document, '$.tier') WHERE json_extract(document, '$.tier') <> 'free'",
         JOBS_IN_SLOT,
@@ -169,6 +170,12 @@ UPGRADES: Mapping[int, tuple[str, ...]] = {
         WHERE state NOT IN ('done', 'cancelled') OR (state = 'done' AND json_extract(document, '$.seeding'))
         """,
         *JOBS_SHARED,
+    ),
+    4: (
+        "ALTER TABLE jobs ADD COLUMN created_at REAL NOT NULL DEFAULT 0",
+        "UPDATE jobs SET created_at = json_extract(document, '$.created_at')",
+        "DROP INDEX IF EXISTS jobs_by_user_and_time",
+        JOBS_BY_USER_AND_TIME,
     ),
 }
 

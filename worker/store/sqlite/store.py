@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
 from worker.store.sqlite import queries
 from worker.store.sqlite.boot_clock import Anchor, BootClock
 from worker.store.sqlite.connections import Connections
-from worker.store.sqlite.rows import change_row, hook_json, job_of, row_of, run_of, to_json
+from worker.store.sqlite.rows import change_row, from_json, hook_json, job_of, row_of, run_of, to_json
 from worker.store.sqlite.schema import is_current, prepare
 from worker.store.sqlite.sums import SqliteSums
 
@@ -163,7 +162,7 @@ class SqliteStore(SqliteSums):
     def limits(self) -> dict[str, Any]:
         """See `JobStore.limits`."""
         with self._connections.reading() as connection:
-            return {name: json.loads(value) for name, value in connection.execute(queries.LIMITS)}
+            return {name: from_json(value) for name, value in connection.execute(queries.LIMITS)}
 
     def set_limits(self, values: Mapping[str, Any], drop: Iterable[str] = ()) -> None:
         """See `JobStore.set_limits`."""
