@@ -86,8 +86,8 @@ def test_a_limit_lowered_while_many_take_holds_at_once(valkey: Server, key_prefi
         between = now(redis)
     slow = Bucket("raced", 1.0, 50.0)
     with takers(valkey, key_prefix, slow, [{}, {}]) as processes:
-        [held] = coordinator.tokens([slow])
         since = now(redis)
+        [held] = coordinator.tokens([slow])
         second = sum(answer["taken"] for answer in taken(processes))
         after = now(redis)
     coordinator.close()
