@@ -43,6 +43,8 @@ class Metrics:
         self.poisonous = counter("haul_poisonous", "Jobs and messages given up because their worker died with them each time", ["step"])
         self.webhooks = seconds("haul_webhook_post_seconds", "Posts to webhooks by outcome: taken, refused, unanswered", ["outcome"])
         self.webhooks_given_up = counter("haul_webhook_events_given_up", "Events no webhook will be told of")
+        # rate, queue, bytes, size, tier, engine; conflict: the key is known with another source; request: what it says is wrong.
+        self.refusals = counter("haul_refusals", "Requests the doors refused, by the rule", ["cause"])
         self.ended = counter("haul_jobs_ended", "Jobs that ended", ["state", "cause"])
         self.bytes = counter("haul_downloaded_bytes", "Bytes of jobs that are done", ["engine"])
         self.requests = seconds("haul_http_request_seconds", "HTTP requests", ["method", "route", "status"])

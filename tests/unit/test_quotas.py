@@ -171,6 +171,14 @@ def test_a_bot_s_request_to_a_full_queue_is_recorded_as_refused_with_its_event(d
     assert doors.store.counts() == {State.QUEUED: 1, State.FAILED: 1}, "what was sent twice is one job"
 
 
+def test_refusals_are_counted_by_the_rule_and_never_by_what_a_user_wrote(doors: Doors) -> None:
+    services = doors.limit(queued=1)
+    doors.ask(2)
+    enqueue(services, {"kind": "request", "spec": {"uri": "https://host/1", "user": "bob", "a secret name": 1}})
+    counted = {rule: services.metrics.refusals.labels(rule)._value.get() for rule in ("queue", "request", "conflict")}
+    assert counted == {"queue": 1, "request": 1, "conflict": 0}
+
+
 # ---- bytes -------------------------------------------------------------------------------------------------------
 
 

@@ -13,10 +13,10 @@ from worker.admission.rates import crowded, spend_starts
 from worker.admission.space import Space
 from worker.admission.turns import Turns
 from worker.jobs.directories import work_directory
-from worker.jobs.events import EventType
+from worker.jobs.errors import NoRoom
 from worker.jobs.model import Job, Transfer
 from worker.jobs.needs import announced
-from worker.jobs.states import Cause, Reason, State
+from worker.jobs.states import Reason, State
 from worker.jobs.transfer import own_id
 from worker.limits import ASIDE_S, SHORT_ASIDE_S, SUBMIT_WINDOW_S
 from worker.ports import Change, Services
@@ -94,7 +94,8 @@ class Batch:
             return False
         decision = crowded(self._limits, self._room.values()) or decide(job, self._room, self._now, self._space)
         if isinstance(decision, Reject):
-            self.changes.append(Change(job, self._rejected(job, decision)))
+            refusal = NoRoom("size", decision.text, fix="choose a smaller one, or ask the operator for a larger disk")
+            self.changes.append(Change(job, refused(job, refusal, self._services.clock.time())))
         elif isinstance(decision, Wait):
             self._waits.append((job, decision))
         else:
@@ -133,8 +134,3 @@ class Batch:
         told = job.short_since == short_since or (bool(job.events) and job.events[-1].text.startswith("waits: "))
         text = None if told else wait.text
         return job.noted(self._services.clock.time(), text, reason=Reason(wait.reason), short_since=short_since)
-
-    def _rejected(self, job: Job, reject: Reject) -> Job:
-        at, data = self._services.clock.time(), {"cause": str(Cause.REFUSED), "reason": reject.text}
-        changes = {"cause": Cause.REFUSED, "message": reject.text, "reason": None}
-        return job.moved(State.FAILED, at, f"refused: {reject.text}", event=EventType.FAILED, data=data, **changes)

@@ -14,7 +14,7 @@ from worker.admission import egress
 from worker.admission.control import control
 from worker.admission.decide import beyond_all
 from worker.admission.queue import announce, first_reason
-from worker.admission.quotas import Quotas, spend_requests
+from worker.admission.quotas import Quotas, count_refusals, spend_requests
 from worker.admission.space import never_fits
 from worker.jobs import requests
 from worker.jobs.errors import Conflict, NoRoom, Rejected, Transient
@@ -56,7 +56,9 @@ def accept(services: Services, asked: Sequence[Request]) -> list[Accepted | Reje
     ]
     fresh = [answer.job for answer in answers if isinstance(answer, Accepted)]
     recorded = iter(record(services, fresh))
-    return [answer if isinstance(answer, Rejected) else _answer(answer.job, next(recorded)) for answer in answers]
+    told = [answer if isinstance(answer, Rejected) else _answer(answer.job, next(recorded)) for answer in answers]
+    count_refusals(services, (answer for answer in told if isinstance(answer, Rejected)))
+    return told
 
 
 def _new(services: Services, request: Request, id: str | None = None) -> Job:
@@ -262,6 +264,7 @@ def _from_message(services: Services, body: Mapping[str, Any], quotas: Quotas) -
         quotas.check(request, known_id)
         return _new(services, request, known_id)
     except Rejected as refusal:
+        count_refusals(services, [refusal])
         addresses, named = services.settings.webhook_addresses, spec.get("webhook")
         hook = hook_of(named if named in addresses else None, addresses)
         return replace(_refused(spec, refusal, at, known_id), hook=hook)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from worker import logs
-from worker.jobs.errors import Rejected, Transient
+from worker.jobs.errors import Conflict, Rejected, Transient
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Request, job_id, new_job
 from worker.jobs.needs import announced
@@ -17,6 +17,8 @@ from worker.ports import Services, Usage
 
 #: After how long it is worth asking again when a queue is full: jobs start in their own time.
 QUEUE_RETRY_S = 30.0
+#: Fields of a refusal that name a rule of the operator's; any other is what the user got wrong.
+RULES: Collection[str] = frozenset({"rate", "queue", "bytes", "size", "tier", "engine"})
 
 log = logs.get(__name__)
 
@@ -119,6 +121,13 @@ def refused(job: Job, refusal: Rejected, at: float) -> Job:
     data = {"field": refusal.field, "reason": refusal.detail, "fix": refusal.fix}
     text = f"refused: {refusal}"
     return job.moved(State.FAILED, at, text, event=EventType.REFUSED, data=data, cause=Cause.REFUSED, reason=None, message=str(refusal))
+
+
+def count_refusals(services: Services, refusals: Iterable[Rejected]) -> None:
+    """Count what a door refused, by the rule that refused it."""
+    for refusal in refusals:
+        rule = "conflict" if isinstance(refusal, Conflict) else refusal.field if refusal.field in RULES else "request"
+        services.metrics.refusals.labels(rule).inc()
 
 
 def check_tier(name: str, limits: Limits) -> None:
