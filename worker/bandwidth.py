@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from worker.sizes import read_size
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 DAY_MINUTES = 24 * 60
 WEEK_MINUTES = len(DAYS) * DAY_MINUTES
+#: A week, and what it is longer when summer time ends in it.
+LOOK_AHEAD_MINUTES = WEEK_MINUTES + 2 * 60
 #: Less starves every download, and is a typing mistake.
 RATE_MIN = 1024
 EXAMPLE = "50 MiB; Mon-Fri 08:00-18:00 10 MiB; Sat,Sun 00:00-24:00 unlimited"
@@ -48,6 +50,21 @@ class Budget:
         """Bytes a second at a moment of the operator's time zone; None for no limit."""
         minute = local.weekday() * DAY_MINUTES + local.hour * 60 + local.minute
         return next((window.rate for window in self.windows if window.holds(minute)), self.rate)
+
+    def change_after(self, local: datetime) -> tuple[datetime, int | None] | None:
+        """When the rate will be another, and which; None when it never is. Found by asking `at` of each minute, so it knows of summer time.
+
+        Args:
+            local: with its time zone.
+        """
+        if not self.windows:
+            return None
+        rate, minute = self.at(local), local.astimezone(UTC).replace(second=0, microsecond=0)
+        for n in range(1, LOOK_AHEAD_MINUTES):
+            then = (minute + timedelta(minutes=n)).astimezone(local.tzinfo)
+            if self.at(then) != rate:
+                return then, self.at(then)
+        return None
 
 
 def read_budget(text: str) -> Budget | None:

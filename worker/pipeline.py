@@ -24,6 +24,7 @@ from worker import logs, sharing
 from worker.admission.admit import admit
 from worker.admission.allowance import allowance
 from worker.admission.allowance import overview as limits
+from worker.admission.bandwidth import bandwidth, set_bandwidth
 from worker.admission.control import control
 from worker.admission.describe import describe
 from worker.admission.doors import Accepted, accept, enqueue, intake
@@ -36,7 +37,21 @@ from worker.limits import ADMIT_BATCH, STEP_BATCH, STEP_BUDGET_S
 from worker.notify import outbox, webhook
 from worker.ports import Services, Step
 
-__all__ = ["Accepted", "Why", "accept", "allowance", "control", "enqueue", "limits", "overview", "run", "sweep", "why"]
+__all__ = [
+    "Accepted",
+    "Why",
+    "accept",
+    "allowance",
+    "bandwidth",
+    "control",
+    "enqueue",
+    "limits",
+    "overview",
+    "run",
+    "set_bandwidth",
+    "sweep",
+    "why",
+]
 
 log = logs.get(__name__)
 

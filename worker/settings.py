@@ -17,7 +17,7 @@ import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from worker.bandwidth import Budget, read_budget
+from worker.bandwidth import read_budget
 from worker.limits import FREE_BYTES_MIN, SPACE_RESERVE_BYTES
 from worker.sizes import read_size
 
@@ -224,11 +224,6 @@ class Settings(BaseSettings):
     def webhook_addresses(self) -> tuple[str, ...]:
         """Where events are posted, the receiver of jobs that name none first; may hold secrets."""
         return tuple(address.get_secret_value() for address in self.webhooks)
-
-    @property
-    def bandwidth_budget(self) -> Budget | None:
-        """What all engines may take together; None when their own limits are left alone."""
-        return read_budget(self.bandwidth)
 
     @property
     def needs_stack(self) -> bool:

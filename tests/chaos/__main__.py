@@ -23,12 +23,14 @@ import requests
 from tests.chaos import plan
 from tests.chaos.alone import Alone
 from tests.chaos.fleet import SLOTS, Fleet
+from tests.chaos.tokens import Disturbances
 from tests.chaos.verdict import judge
 from tests.chaos.wishes import Users, draw
+from worker import pipeline
 from worker.client import Client
 from worker.jobs.errors import Transient
 from worker.jobs.model import Job
-from worker.jobs.states import State
+from worker.jobs.states import Cause, State
 
 TURN_S = 0.1
 SAY_S = 10.0
@@ -42,6 +44,13 @@ PAUSED_S = 4.0
 AWAITED_S = 10.0
 #: Of the time of the faults, in which all jobs are asked for.
 ASKING = 0.9
+#: The budget of bandwidth as an operator changes it: from which share of the run on, and in bytes a second.
+BUDGETS = ((0.15, 24 << 20), (0.5, 4 << 20), (0.8, 12 << 20))
+HELD_S = 60.0
+#: What takes or gives start tokens.
+TOKENS = ("prefork", "threads", "redis", "mongodb")
+#: In the timeline of a job that has its file by another's download.
+FOLLOWED = "fetched for another request"
 #: What the receiver of webhooks answers.
 TAKEN = 204
 
@@ -60,6 +69,8 @@ class Chaos:
         self._struck: Counter[str] = Counter()
         self._deaths: defaultdict[str, list[float]] = defaultdict(list)
         self._paused_at: dict[str, float] = {}
+        self._disturbed = Disturbances()
+        self._budgets = list(BUDGETS)
         self._looked_at = self._said_at = float("-inf")
         self._open, self._moved_at = -1, 0.0
 
@@ -79,17 +90,21 @@ class Chaos:
         healed = time.monotonic()
         quiet = self._until(lambda: self._quiet() or self._still(), QUIET_S, "all jobs have ended and all is told") and self._quiet()
         now = time.monotonic()
+        held = self._until(self._held, HELD_S, "the engines are held to the budget that was set last")
         self._until(lambda: not self._alone.missing, 60, "the engines alone have everything")
         self._alone.stop()
         self._users.close()
         self._look()
         taken = [post.event for post in self._fleet.receiver.posts if post.answer == TAKEN]
         channels = {"the stream": self._notices(), "webhook": taken}
-        verdict = judge(self._wishes, self._jobs, self._fleet.origin, self._deaths, channels, self._fleet.downloads)
+        verdict = judge(self._wishes, self._jobs, self._fleet.origin, self._deaths, channels, self._fleet.downloads, self._disturbed)
         return {
             **verdict.as_dict(),
-            "good": verdict.good and quiet and not self._fleet.receiver.wrong,
+            "good": verdict.good and quiet and held and not self._fleet.receiver.wrong,
             "asked": len(self._wishes),
+            "budget_held": held,
+            "followed": sum(FOLLOWED in event.text for job in self._jobs.values() for event in job.events),
+            "refused": sum(job.cause is Cause.REFUSED for job in self._jobs.values()),
             "webhooks_wrong": self._fleet.receiver.wrong[:5],
             "unanswered": self._users.waiting,
             "seconds_of_faults": round(healed - begun, 1),
@@ -112,6 +127,7 @@ class Chaos:
     def _turn(self, share: float) -> None:
         self._fleet.keep()
         self._users.ask(min(1.0, share))
+        self._manage(share)
         self._alone.want(self._wishes[: round(min(1.0, share) * len(self._wishes))])
         if time.monotonic() - self._looked_at >= 1.0:
             self._looked_at = time.monotonic()
@@ -120,6 +136,21 @@ class Chaos:
                 self._act()
         self._say()
         time.sleep(TURN_S)
+
+    def _manage(self, share: float) -> None:
+        """Set the budget when its time has come; what does not answer is asked again at the next turn."""
+        if self._budgets and share >= self._budgets[0][0]:
+            with suppress(Transient):
+                pipeline.set_bandwidth(self._fleet.services, f"{self._budgets[0][1]}")
+                del self._budgets[0]
+
+    def _held(self) -> bool:
+        """Whether the engines, asked themselves, are held to the last budget, as is shown."""
+        with suppress(Transient, requests.RequestException, TypeError):
+            parts = [engine.throttled() for engine in self._fleet.engines_themselves()]
+            budget = BUDGETS[-1][1]
+            return not self._budgets and all(parts) and sum(parts) <= budget and pipeline.bandwidth(self._fleet.services)["in_force"]
+        return False
 
     def _strike(self, blow: plan.Blow) -> None:
         at = time.monotonic()
@@ -130,6 +161,10 @@ class Chaos:
             self._turn(0.0)
         if blow.target in SLOTS and blow.kind in ("kill -9", "restart"):
             self._deaths[blow.target].append(time.monotonic())
+        if blow.target == "redis" and blow.kind in ("kill -9", "restart"):
+            self._disturbed.losses.append(time.time())
+        if blow.target in TOKENS and blow.seconds:
+            self._disturbed.frozen.append((time.time(), time.time() + blow.seconds))
         self._struck[f"{blow.kind}: {blow.target}"] += 1
 
     def _look(self) -> None:

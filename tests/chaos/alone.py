@@ -37,7 +37,7 @@ class Alone:
     def want(self, wishes: Sequence[Wish]) -> None:
         """Have these too."""
         for wish in wishes:
-            if not wish.missing and wish.key not in self._orders[wish.engine]:
+            if wish.to_be_had and wish.like is None and wish.key not in self._orders[wish.engine]:
                 self._orders[wish.engine][wish.key] = self._order(wish)
 
     @property

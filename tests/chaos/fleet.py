@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from tests.e2e.engines import aria2c_program, qbittorrent_program
+from tests.e2e.engines import Aria2, EngineItself, Qbittorrent, aria2c_program, qbittorrent_program
 from tests.e2e.stack import Program
 from tests.mongodb import MongoServer
 from tests.origin import Origin
@@ -29,6 +29,27 @@ from worker.settings import load
 SLOTS = {"aria2": 24, "qbittorrent": 8}
 #: What restarts a dead process waits so long.
 RESTART_S = (0.1, 2.0)
+#: What starts of the tier `free` go through; so slow that they have to wait.
+RATE, BURST = 1.2, 4
+LIMITS = f"""
+[global]
+running = 28
+
+[tiers.free]
+rate = {RATE}
+burst = {BURST}
+running = 5
+bandwidth = "8 MiB/s"
+
+[tiers.premium]
+rate = 20
+burst = 20
+weight = 2
+bandwidth = "16 MiB/s"
+
+[users.user-9]
+bandwidth = "4 MiB/s"
+"""
 CELERY = ("celery", "-A", "worker")
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "prefork": (*CELERY, "worker", "-n", "prefork@chaos", "-P", "prefork", "-c", "2", "--without-gossip", "--without-mingle"),
@@ -149,6 +170,7 @@ class Fleet:
 
     def _start(self) -> None:
         self.downloads.mkdir(parents=True)
+        (self.directory / "tiers.toml").write_text(LIMITS)
         self._held.enter_context(self.origin)
         self._held.enter_context(self.receiver)
         self._add_server("redis", start_valkey(_redis(), self.directory))
@@ -213,6 +235,7 @@ class Fleet:
             "redis_url": self._address("redis", direct=direct),
             "engines": ",".join(engines),
             "allow_networks": "127.0.0.0/8",
+            "tiers": str(self.directory / "tiers.toml"),
             "webhooks": self.receiver.url,
             "webhook_secret": "chaos",
             "log_level": "info",
@@ -234,6 +257,13 @@ class Fleet:
         downloads = self.directory / "alone-downloads"
         addresses = [f"{member.server.url}?name={name}&slots={SLOTS[name]}&dir={downloads}" for name, member in self.alone.items()]
         return build_engines(addresses, directory=downloads, slots=1)
+
+    def engines_themselves(self) -> list[EngineItself]:
+        """The engines, asked past our adapters."""
+        aria2, qbittorrent = self.members["aria2"], self.members["qbittorrent"]
+        assert isinstance(aria2, _Server)
+        assert isinstance(qbittorrent, _Server)
+        return [Aria2(aria2.server), Qbittorrent(qbittorrent.server)]
 
     # ---- life and death ----
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.alone import PREFIX
+from tests.chaos.fleet import BURST, RATE
+from tests.chaos.tokens import Disturbances, exceeded, starts
 from tests.chaos.wishes import Wish
 from tests.origin import Origin
 from worker.jobs.model import Job
@@ -31,6 +33,7 @@ class Verdict:
         failed: ended as `failed` although nothing is wrong with their source.
         twice: fetched from the first byte to the last once more though their engine had not died since, or with a second file.
         wrong: `done` with other bytes than those of the source, or with none.
+        tokens_exceeded: starts of a tier beyond its start tokens.
         notices_missing, notices_out_of_order: jobs of which the outside was not told everything, or not in order.
         ends_again: fetched once more because their engine had died with what it had not written down.
         served_over_needed: bytes the origin gave over the bytes of what is done; `alone`: the same of the engines alone.
@@ -40,6 +43,7 @@ class Verdict:
     failed: int = 0
     twice: int = 0
     wrong: int = 0
+    tokens_exceeded: int = 0
     notices_missing: int = 0
     notices_out_of_order: int = 0
     jobs: dict[str, int] = field(default_factory=dict)
@@ -51,7 +55,8 @@ class Verdict:
     @property
     def good(self) -> bool:
         """True when nothing is lost, twice, wrong or untold."""
-        return not (self.lost or self.failed or self.twice or self.wrong or self.notices_missing or self.notices_out_of_order)
+        untold = self.notices_missing or self.notices_out_of_order
+        return not (self.lost or self.failed or self.twice or self.wrong or self.tokens_exceeded or untold)
 
     def note(self, what: str, wish: Wish, why: str) -> None:
         """Name a job with what is wrong."""
@@ -70,6 +75,7 @@ def judge(
     deaths: Mapping[str, Sequence[float]],
     channels: Mapping[str, Iterable[Mapping[str, Any]]],
     downloads: Path,
+    disturbed: Disturbances | None = None,
 ) -> Verdict:
     """The verdict.
 
@@ -77,10 +83,14 @@ def judge(
         jobs: by id.
         deaths: when (monotonic clock) each engine died or was restarted.
         channels: all events that readers of the stream and receivers of webhooks were told, in their order.
+        disturbed: what moved start tokens.
     """
     verdict = Verdict(jobs=dict(Counter(str(job.state) for job in jobs.values())))
     told = {channel: _by_job(notices) for channel, notices in channels.items()}
     ends = {path.rpartition("/")[2]: times for path, times in origin.ends.items()}
+    served = {path.rpartition("/")[2]: count for path, count in origin.bytes_served.items()}
+    wanted = Counter(wish.name() for wish in wishes)
+    verdict.tokens_exceeded = exceeded(starts(jobs.values(), "free"), RATE, BURST, disturbed or Disturbances())
     for wish in wishes:
         job = jobs.get(wish.id)
         if job is None or not job.terminal:
@@ -88,17 +98,21 @@ def judge(
             verdict.note("lost", wish, f"promised {wish.promised}; {_story(job)}")
             continue
         _check_end(verdict, wish, job, downloads)
-        _check_ends(verdict, wish, job, ends.get(wish.name(), []), deaths.get(wish.engine, ()))
+        if wish.hopeless and served.get(wish.name()):
+            verdict.wrong += 1
+            verdict.note("downloaded though it fits nowhere", wish, _story(job))
+        if wish.like is None:  # whoever wanted the same may have fetched it for himself, when the others were done or gave up
+            _check_ends(verdict, wish, job, ends.get(wish.name(), []), deaths.get(wish.engine, ()), wanted[wish.name()])
         for channel, ids in told.items():
             _check_told(verdict, wish, job, channel, ids.get(job.id, []))
     verdict.served_over_needed = _ratio(origin, [wish for wish in wishes if wish.id in jobs and jobs[wish.id].state is State.DONE], "c")
-    verdict.alone = _ratio(origin, [wish for wish in wishes if not wish.missing and wish.action != "cancel"], PREFIX)
+    verdict.alone = _ratio(origin, [wish for wish in wishes if wish.to_be_had and wish.action != "cancel"], PREFIX)
     return verdict
 
 
 def _check_end(verdict: Verdict, wish: Wish, job: Job, downloads: Path) -> None:
     if job.state is State.FAILED:
-        expected = wish.missing and job.cause is Cause.NOT_FOUND
+        expected = (wish.missing and job.cause is Cause.NOT_FOUND) or (wish.hopeless and job.cause is Cause.REFUSED)
         verdict.failed += not expected
         if not expected:
             verdict.note("failed", wish, _story(job))
@@ -117,9 +131,9 @@ def _check_end(verdict: Verdict, wish: Wish, job: Job, downloads: Path) -> None:
         verdict.note("wrong", wish, f"{[path.name for path in files]} {_story(job)}")
 
 
-def _check_ends(verdict: Verdict, wish: Wish, job: Job, ends: Sequence[tuple[float, int]], deaths: Sequence[float]) -> None:
-    """A second answer that goes from the first byte to the last: its engine lost all it had, or somebody fetched it twice."""
-    whole = [at for at, start in ends if start == 0]
+def _check_ends(verdict: Verdict, wish: Wish, job: Job, ends: Sequence[tuple[float, int]], deaths: Sequence[float], wanted: int) -> None:
+    """One answer more from the first byte to the last than it is wanted: its engine lost all it had, or somebody fetched it twice."""
+    whole = [at for at, start in ends if start == 0][wanted - 1 :]
     for first, again in pairwise(whole):
         if any(first - SETTLED_S <= death <= again for death in deaths):
             verdict.ends_again += 1
@@ -150,8 +164,8 @@ def _check_told(verdict: Verdict, wish: Wish, job: Job, channel: str, told: Sequ
 def _ratio(origin: Origin, wishes: Sequence[Wish], prefix: str) -> float:
     """Bytes served over bytes needed."""
     served = {path.rpartition("/")[2]: count for path, count in origin.bytes_served.items()}
-    needed = sum(wish.size for wish in wishes)
-    return round(sum(served.get(wish.name(prefix), 0) for wish in wishes) / needed, 4) if needed else 0.0
+    needed = {wish.name(prefix): wish.size for wish in wishes}
+    return round(sum(served.get(name, 0) for name in needed) / sum(needed.values()), 4) if needed else 0.0
 
 
 def _story(job: Job | None) -> str:

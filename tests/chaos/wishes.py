@@ -26,6 +26,13 @@ ANSWER_S = 15.0
 SIZES = (50_000, 2_000_000)
 TORRENT_SIZES = (50_000, 500_000)
 RATES = (0, 100_000, 200_000, 400_000)
+#: Of a third of the users each.
+TIERS = ("free", "premium", "vip")
+USERS = 12
+#: More than any disk here has.
+HOPELESS = 10**15
+#: What is asked for again by somebody else was asked for at most so many wishes before, so that it is often still on its way.
+NEAR = 6
 
 
 @dataclass(slots=True)
@@ -36,6 +43,9 @@ class Wish:
         rate: bytes a second at which its source sends; 0 as fast as it can.
         torrent: by web seed, else a file by HTTP.
         missing: there is nothing at its address, so that it has to fail.
+        hopeless: it fits on no disk, and has to be refused.
+        like: the number of another user's wish for the same content.
+        max_speed: bytes a second its user wants it to take at most.
         action: `pause` (and resume later) or `cancel`, asked for once it runs.
         repeated: asked for a second time, under the same key.
         promised: what a door answered, once it did.
@@ -48,6 +58,9 @@ class Wish:
     door: str
     torrent: bool = False
     missing: bool = False
+    hopeless: bool = False
+    like: int | None = None
+    max_speed: int | None = None
     hashed: bool = False
     action: str | None = None
     repeated: bool = False
@@ -56,7 +69,22 @@ class Wish:
 
     @property
     def user(self) -> str:
-        return f"user-{self.number % 12}"
+        return f"user-{self.number % USERS}"
+
+    @property
+    def tier(self) -> str:
+        """Of its user."""
+        return TIERS[self.number % USERS * len(TIERS) // USERS]
+
+    @property
+    def seed(self) -> int:
+        """Of its content."""
+        return self.number if self.like is None else self.like
+
+    @property
+    def to_be_had(self) -> bool:
+        """True when nothing is wrong with its source."""
+        return not (self.missing or self.hopeless)
 
     @property
     def key(self) -> str:
@@ -70,27 +98,32 @@ class Wish:
     @property
     def digest(self) -> str:
         """SHA-256 of what it should get."""
-        return hashlib.sha256(content(self.size, self.number)).hexdigest()
+        return hashlib.sha256(content(self.size, self.seed)).hexdigest()
 
     def name(self, prefix: str = "c") -> str:
         """The file's name; another prefix is the same file for somebody else."""
-        return f"{prefix}{self.number}.bin"
+        return f"{prefix}{self.seed}.bin"
 
     def document(self, origin: Origin, prefix: str = "c") -> bytes:
         """Its `.torrent` file."""
-        made = pack({"only": content(self.size, self.number)}, name=self.name(prefix), single=True)
+        made = pack({"only": content(self.size, self.seed)}, name=self.name(prefix), single=True)
         return web_seeded(origin, made, rate=self.rate).document
 
     def url(self, origin: Origin, prefix: str = "c") -> str:
         """Where its file is."""
         if self.missing:
             return origin.url(f"status/404?{self.name(prefix)}")
-        return origin.url(f"file/{self.name(prefix)}?size={self.size}&seed={self.number}&rate={self.rate}")
+        return origin.url(f"file/{self.name(prefix)}?size={self.size}&seed={self.seed}&rate={self.rate}")
 
 
 def draw(random: random.Random, count: int) -> list[Wish]:
-    """So many wishes: mostly files by HTTP on aria2, a fifth torrents on both engines, some that cannot be had."""
-    return [_draw(random, number) for number in range(count)]
+    """So many wishes: mostly files by HTTP on aria2, a fifth torrents on both engines, some that cannot be had, some for the same."""
+    wishes = [_draw(random, number) for number in range(count)]
+    for wish in wishes:
+        like = wishes[max(0, wish.number - random.randint(1, NEAR))]
+        if random.random() < 0.15 and wish.to_be_had and like.to_be_had and like.like is None and like is not wish:
+            wish.like, wish.size, wish.rate, wish.engine, wish.torrent = like.number, like.size, like.rate, like.engine, like.torrent
+    return wishes
 
 
 def _draw(random: random.Random, number: int) -> Wish:
@@ -98,15 +131,18 @@ def _draw(random: random.Random, number: int) -> Wish:
     engine = "qbittorrent" if torrent and random.random() < 0.75 else "aria2"
     low, high = TORRENT_SIZES if torrent else SIZES
     chance = random.random()
+    hopeless = not torrent and 0.14 <= chance < 0.17
     return Wish(
         number,
-        size=random.randint(low, high),
+        size=HOPELESS if hopeless else random.randint(low, high),
         rate=random.choice(RATES),
         engine=engine,
         door=random.choice(("intake", "intake", "api")),
         torrent=torrent,
         missing=not torrent and chance < 0.02,
-        hashed=random.random() < 0.3,
+        hopeless=hopeless,
+        max_speed=random.choice((None, None, None, 300_000)),
+        hashed=random.random() < 0.3 and not hopeless,
         action="pause" if 0.02 <= chance < 0.08 else "cancel" if 0.08 <= chance < 0.14 else None,
         repeated=random.random() < 0.1,
     )
@@ -168,7 +204,7 @@ class Users:
             time.sleep(ASK_AGAIN_S)
 
     def _spec(self, wish: Wish) -> dict[str, Any]:
-        spec: dict[str, Any] = {"user": wish.user, "key": wish.key, "engine": wish.engine}
+        spec: dict[str, Any] = {"user": wish.user, "key": wish.key, "engine": wish.engine, "tier": wish.tier, "max_speed": wish.max_speed}
         if wish.torrent:
             return {**spec, "torrent": wish.document(self._origin)}
         return {**spec, "uri": wish.url(self._origin), **({"sha256": wish.digest} if wish.hashed else {})}

@@ -413,6 +413,9 @@ class CoordinatorSuite:
         assert a.put_snapshot(snapshot("aria2", speed=8, error="it is gone"))
         assert not b.put_snapshot(snapshot("brief"))
         assert b.snapshots()["aria2"] == snapshot("aria2", speed=8, error="it is gone")
+        shared = snapshot("aria2", share=2048, limit=1024, budgets={"tier:free": {"hungry": 2, "wants": 0.5}}, unheld=1, budget="2 KiB")
+        assert a.put_snapshot(shared)
+        assert b.snapshots()["aria2"] == shared
         until(lambda: set(a.snapshots()) == {"aria2"})
 
     # ---- events ----

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -303,6 +304,19 @@ class EngineSuite:
         assert harness.engine.throttle(200 * 1024) == 200 * 1024
         assert harness.engine.throttle(None) is None
 
+    def test_each_download_has_a_limit_of_its_own_that_changes_without_a_break(self, harness: Harness) -> None:
+        kib, limit = 1024, harness.engine.limit
+        first, second = harness.order("first", rate=SLOW), replace(harness.order("second", rate=SLOW), limit=900 * kib)
+        one, two = submitted(harness, first), submitted(harness, second)
+        until_begun(harness, one)
+        assert limit({one: 300 * kib, two: 200 * kib, harness.engine.handle("nobody", 1): kib}) == {one: 300 * kib, two: 200 * kib}
+        assert limit({one: 300 * kib}) == {one: 300 * kib}
+        assert limit({one: None, two: None}) == {one: None, two: None}
+        assert limit({}) == {}
+        until_status(harness, one, ItemStatus.COMPLETE)
+        until_status(harness, two, ItemStatus.COMPLETE)
+        assert harness.fetched(first) == harness.fetched(second) == SIZE
+
     def test_an_engine_that_does_not_answer_is_transient_within_its_time_out(self, harness: Harness) -> None:
         engine = harness.engine
         order = harness.order("silent", size=1000)
@@ -314,6 +328,7 @@ class EngineSuite:
             lambda: engine.remove(["0" * 15 + "1"]),
             lambda: engine.files("0" * 15 + "1"),
             lambda: engine.throttle(None),
+            lambda: engine.limit({"0" * 15 + "1": None}),
         ]
         with harness.silent():
             for call in calls:

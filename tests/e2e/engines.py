@@ -29,6 +29,9 @@ class EngineItself(Protocol):
     def throttled(self) -> int:
         """Bytes a second that all its downloads are held to; 0 for no limit."""
 
+    def limited(self, handle: str) -> int:
+        """Bytes a second that this download is held to; 0 for no limit, -1 when it does not know it."""
+
 
 class Aria2:
     """By its JSON-RPC."""
@@ -55,6 +58,10 @@ class Aria2:
 
     def throttled(self) -> int:
         return int(self.rpc("getGlobalOption")["max-overall-download-limit"])
+
+    def limited(self, handle: str) -> int:
+        options = self.rpc("getOption", handle)
+        return int(options["max-download-limit"]) if options else -1
 
 
 class Qbittorrent:
@@ -86,6 +93,10 @@ class Qbittorrent:
 
     def throttled(self) -> int:
         return int(self.ask("transfer/downloadLimit"))
+
+    def limited(self, handle: str) -> int:
+        rows = self.rows(tag=handle)
+        return max(0, int(rows[0]["dl_limit"])) if rows else -1
 
     def _post(self, path: str, files: dict[str, Any] | None, fields: dict[str, str]) -> requests.Response:
         parts = urlsplit(self.server.url.removeprefix("qbittorrent+"))

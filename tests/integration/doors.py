@@ -39,6 +39,7 @@ class NamedEngine:
 
     name: str = "aria2"
     slots: int = 4
+    weight: int = 1
     directory: str = "/nowhere"
     features: Features = field(default_factory=lambda: Features(kinds=frozenset(SourceKind)))
     rpc_timeout_s: float = 10.0

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from tests.chaos import plan
+from tests.chaos.tokens import Disturbances, exceeded
 from tests.chaos.verdict import Verdict, judge
 from tests.chaos.wishes import Wish, draw
 from tests.origin import Origin, content
-from worker.jobs.events import EventType
+from worker.jobs.events import Event, EventType
 from worker.jobs.model import Job, Result, Source, SourceKind
 from worker.jobs.states import Cause, State
 
@@ -102,6 +103,54 @@ def test_a_second_file_and_a_second_download_are_twice(scene: Scene) -> None:
     scene.file.with_suffix(".1.bin").unlink()
     scene.serve((10.0, 0), (20.0, 0))
     assert scene.judge().twice == 1
+
+
+def test_what_two_users_want_may_be_fetched_twice_and_not_three_times(scene: Scene) -> None:
+    assert scene.job is not None
+    like = replace(WISH, number=8, like=7, acted=[])
+    other = replace(scene.job, id=like.id, user=like.user)
+    place = scene.downloads / like.id / like.name()
+    place.parent.mkdir()
+    place.write_bytes(content(3000, 7))
+    other = replace(other, result=Result(str(place), 3000))
+    told = [{"id": f"{job.id}:{event.version}", "job": job.id} for job in (scene.job, other) for event in job.events if event.type]
+
+    def judged() -> Verdict:
+        jobs = {job.id: job for job in (scene.job, other) if job}
+        return judge([scene.wish, like], jobs, scene.origin, {}, {"stream": told}, scene.downloads)
+
+    scene.serve((1.0, 0), (20.0, 0))
+    assert judged().good, judged().details
+    scene.serve((40.0, 0))
+    assert judged().twice == 1
+    place.unlink()
+    assert judged().wrong == 1, "a follower without its file"
+
+
+def test_what_fits_nowhere_has_to_be_refused_before_a_byte_is_fetched(scene: Scene) -> None:
+    assert scene.job is not None
+    scene.wish.hopeless = True
+    scene.job = replace(scene.job, state=State.FAILED, cause=Cause.REFUSED)
+    scene.origin.bytes_served.clear()
+    assert scene.judge().good
+    scene.origin.bytes_served[f"/file/{scene.wish.name()}"] = 1
+    assert scene.judge().wrong == 1
+    scene.job = replace(scene.job, cause=Cause.DISK)
+    assert scene.judge().failed == 1
+
+
+def test_more_starts_than_tokens_are_seen_in_any_span_of_time(scene: Scene) -> None:
+    regular = [float(n) for n in range(60)]
+    assert exceeded(regular, 1.0, 4, Disturbances()) == 0
+    burst = [*regular, *[30.0 + n / 10 for n in range(9)]]
+    assert exceeded(sorted(burst), 1.0, 4, Disturbances()) > 0
+    assert exceeded(sorted(burst), 1.0, 4, Disturbances(losses=[31.0])) == 0, "a bucket that was lost is full"
+    assert exceeded(sorted(burst), 1.0, 4, Disturbances(frozen=[(25.0, 32.0)])) == 0, "tokens that were taken before count later"
+    assert exceeded([], 1.0, 4, Disturbances()) == 0
+    assert scene.job is not None
+    admitted = [Event(n, 100.0, "admitted to aria2", None, {}) for n in range(20)]
+    scene.job = replace(scene.job, events=(*scene.job.events, *admitted))
+    assert (scene.judge().tokens_exceeded > 0, scene.judge().good) == (True, False)
 
 
 def test_a_second_download_after_its_engine_died_is_the_engines(scene: Scene) -> None:

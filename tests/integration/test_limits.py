@@ -15,13 +15,13 @@ import pytest
 from tests.integration.doors import DEADLINE_S, services_on, until
 from tests.tidy.sources import ROOT
 from worker import cli, pipeline
-from worker.api.schemas import LimitsView
+from worker.api.schemas import BandwidthView, LimitsView
 from worker.api.server import serve
 from worker.cli.servers import Server
 from worker.client import Client, Rejected, Transient
 from worker.jobs.states import State
 from worker.jobs.tiers_file import parse
-from worker.ports import Services
+from worker.ports import EngineSnapshot, Services
 from worker.tiers import LiveTiers
 
 URI = "https://example.org/file.iso"
@@ -226,3 +226,60 @@ def test_without_redis_a_user_s_jobs_are_still_shown_and_the_tokens_are_not_know
     assert shown["starts"][0]["tokens"] is None
     assert shown["next_start_in_s"] is None
     assert shown["queued"] == 0
+
+
+# ---- the budget of bandwidth ------------------------------------------------------------------------------------------
+
+
+def test_a_budget_is_set_and_taken_back_by_http_and_on_the_command_line(place: Place) -> None:
+    seen = place.json("bandwidth", "set", "50 MiB; Mon-Fri 08:00-18:00 10 MiB")
+    assert (seen["schedule"], seen["from"], seen["timezone"]) == ("50 MiB; Mon-Fri 08:00-18:00 10 MiB", "run time", "UTC")
+    assert {seen["rate"], seen["next_rate"]} == {50 << 20, 10 << 20}
+    assert place.http.get("/v1/bandwidth").raise_for_status().json()["schedule"] == seen["schedule"]
+
+    by_http = place.http.put("/v1/bandwidth", json={"schedule": "2 MiB"}).raise_for_status().json()
+    BandwidthView.model_validate(by_http)
+    assert (by_http["rate"], by_http["next_at"], by_http["in_force"]) == (2 << 20, None, False), "no engine has been seen"
+    until(lambda: place.services.tiers.fresh().schedule == "2 MiB", "it is in force in processes that run")
+    assert "2.0 MiB/s at" in place.haul("bandwidth", "show").out
+
+    assert place.json("bandwidth", "clear")["schedule"] is None
+    assert place.http.put("/v1/bandwidth", json={"schedule": None}).json()["from"] is None
+    until(lambda: place.services.tiers.fresh().schedule is None, "and is taken back")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "named"),
+    [
+        ("fast", "'fast'"),
+        ("  ", "is empty"),
+        ("1 MiB; Mon-Fri 08:00-18:00 2 MiB; Wed 17:59-19:00 3 MiB", "'Mon-Fri 08:00-18:00 2 MiB' and 'Wed 17:59-19:00 3 MiB' overlap"),
+    ],
+)
+def test_a_budget_that_cannot_be_meant_is_refused_with_its_field_and_what_is_wrong(place: Place, schedule: str, named: str) -> None:
+    answer = place.http.put("/v1/bandwidth", json={"schedule": schedule})
+    assert (answer.status_code, answer.json()["field"]) == (422, "schedule")
+    assert named in answer.json()["detail"]
+    ended = place.haul("bandwidth", "set", schedule)
+    assert (ended.code, named in ended.err) == (2, True), ended.err
+    assert place.services.store.limits() == {}
+
+
+def test_a_speed_of_its_own_is_taken_by_every_door_and_shown(place: Place) -> None:
+    assert place.add(max_speed="2M").json()["max_speed"] == 2_000_000
+    refused = place.add(max_speed="slow")
+    assert (refused.status_code, refused.json()["field"]) == (422, "max_speed")
+    [job] = place.json("add", URI, "--max-speed", "500 KiB")
+    assert job["max_speed"] == 512_000
+    assert "max_speed" in place.haul("add", URI, "--max-speed", "none").err
+
+
+def test_what_the_tiers_take_of_their_bandwidth_is_shown_over_all_engines(place: Place) -> None:
+    assert place.haul("limits", "set", "--tier", "free", "bandwidth=3 MiB/s").code == 0
+    until(lambda: place.services.tiers.fresh().of("free", "").bandwidth == 3 << 20, "it is read")
+    for name, running in (("aria2", 1), ("qbittorrent", 2)):
+        told = {"tier:free": {"hungry": running, "modest": 1, "wants": 10.0, "speed": 1000}}
+        place.services.coordinator.put_snapshot(EngineSnapshot(name, 1, (), "/", None, 1, 0, 0, 0.0, "o", budgets=told, zone="UTC"))
+    shown = place.http.get("/v1/bandwidth").json()
+    assert shown["budgets"] == [{"budget": "tier:free", "rate": 3 << 20, "running": 5, "speed": 2000}]
+    assert "5 downloads" in place.haul("bandwidth", "show").out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -96,6 +97,41 @@ def test_a_window_holds_exactly_its_minutes(begin: int, length: int, minute: int
     assert budget.at(MONDAY + timedelta(minutes=minute)) == (MIB if inside else None)
 
 
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def test_the_next_change_is_the_first_minute_that_has_another_rate() -> None:
+    budget = read_budget("4 MiB; Mon-Fri 08:00-18:00 1 MiB; Sat 00:00-24:00 4 MiB; Sun 00:00-24:00 unlimited")
+    assert budget is not None
+    assert budget.change_after(datetime(2025, 6, 2, 7, 59, 59, tzinfo=BERLIN)) == (datetime(2025, 6, 2, 8, tzinfo=BERLIN), MIB)
+    assert budget.change_after(datetime(2025, 6, 2, 8, tzinfo=BERLIN)) == (datetime(2025, 6, 2, 18, tzinfo=BERLIN), 4 * MIB)
+    assert budget.change_after(datetime(2025, 6, 6, 18, tzinfo=BERLIN)) == (datetime(2025, 6, 8, tzinfo=BERLIN), None)
+    for text in ("4 MiB", "4 MiB; Mon-Sun 00:00-24:00 4 MiB", "4 MiB; Mon-Sun 00:00-24:00 1 MiB"):
+        unchanging = read_budget(text)
+        assert unchanging is not None
+        assert unchanging.change_after(datetime(2025, 6, 2, tzinfo=BERLIN)) is None
+
+
+def test_windows_go_by_the_clock_on_the_wall_when_summer_time_begins_and_ends() -> None:
+    budget = read_budget("4 MiB; Sun 02:00-03:00 1 MiB; Sun 12:00-13:00 2 MiB")
+    assert budget is not None
+    begins = datetime(2025, 3, 30, 1, 59, tzinfo=BERLIN)
+    assert budget.change_after(begins) == (datetime(2025, 3, 30, 12, tzinfo=BERLIN), 2 * MIB), "there is no hour from two to three"
+    ends = datetime(2025, 10, 26, 1, 59, tzinfo=BERLIN)
+    at_two = budget.change_after(ends)
+    assert at_two == (datetime(2025, 10, 26, 2, tzinfo=BERLIN), MIB)
+    over = budget.change_after(at_two[0])
+    assert over is not None
+    assert over[1] == 4 * MIB
+    assert over[0].timestamp() - at_two[0].timestamp() == 2 * 3600, "the hour comes twice"
+    over_midnight = read_budget("4 MiB; Sat 23:00-03:30 1 MiB")
+    assert over_midnight is not None
+    begun = datetime(2025, 10, 25, 23, tzinfo=BERLIN)
+    ended = over_midnight.change_after(begun)
+    assert ended is not None
+    assert ended[0].timestamp() - begun.timestamp() == 5.5 * 3600
+
+
 # ---- division ---------------------------------------------------------------------------------------------------------
 
 USES = st.dictionaries(
@@ -166,10 +202,10 @@ def test_an_engine_is_given_whole_kib_and_one_that_takes_no_limit_is_told_of_onc
     engine, store = FakeEngine(str(tmp_path)), SqliteStore(tmp_path / "haul.db")
     services = services_of(tmp_path, store, [engine], settings={"bandwidth": "100001"})
     held = throttle.Throttle(services, engine)
-    assert held.keep(engine.poll()).limit == engine.limit == 5_000 // 1024 * 1024, "at rest, a twentieth"
+    assert held.keep(engine.poll(), {}).limit == engine.throttled == 5_000 // 1024 * 1024, "at rest, a twentieth"
 
     monkeypatch.setattr(engine, "throttle", lambda _limit: None)
     with capture_logs() as logged:
-        assert [held.keep(engine.poll()).limit for _ in range(3)] == [None] * 3
+        assert [held.keep(engine.poll(), {}).limit for _ in range(3)] == [None] * 3
     assert [line["event"] for line in logged] == ["the engine does not take the limit it is given"]
     store.close()

@@ -90,6 +90,7 @@ BAD = [
     ({"engine": "no such name!"}, "engine", "letters"),
     ({"engine": 1}, "engine", "letters"),
     ({"category": "c" * 65}, "category", "letters"),
+    *(({"max_speed": wrong}, "max_speed", "at least 1024") for wrong in (0, 1023, -1, True, 1 << 31, 2e6, "fast", "1 KB/s", "", [])),
     ({"seed_ratio": -0.1}, "seed_ratio", "from 0 to 1000"),
     ({"seed_ratio": "nan"}, "seed_ratio", "from 0 to 1000"),
     ({"seed_ratio": 10**400}, "seed_ratio", "from 0 to 1000"),
@@ -136,7 +137,8 @@ def test_what_is_no_object_is_refused(spec: Any) -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from(["uri", "torrent", "user", "key", "priority", "name", "select", "seed_ratio", "hash", "tier", "out"]), json_values
+        st.sampled_from(["uri", "torrent", "user", "key", "priority", "name", "select", "seed_ratio", "max_speed", "hash", "tier", "out"]),
+        json_values,
     )
 )
 def test_any_json_is_taken_or_refused_and_nothing_else_happens(spec: dict[str, Any]) -> None:
@@ -268,3 +270,10 @@ def test_a_directory_that_cannot_be_is_refused_to_the_owner_too(out: Any) -> Non
     with pytest.raises(Rejected) as caught:
         parse({**GOOD, "out": out}, owner=True)
     assert caught.value.field == "out"
+
+
+@pytest.mark.parametrize(
+    ("given", "speed"), [("2M", 2_000_000), ("500 KiB/s", 512_000), (1024, 1024), ("1.5 MiB", 1_572_864), (None, None)]
+)
+def test_a_speed_is_bytes_a_second_or_a_size(given: Any, speed: int | None) -> None:
+    assert parse({**GOOD, "max_speed": given}).max_speed == speed

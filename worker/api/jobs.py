@@ -11,7 +11,7 @@ from fastapi import Query
 from fastapi.responses import JSONResponse
 
 from worker import logs, pipeline
-from worker.api.schemas import JobSpec, JobsQuery, LimitsQuery
+from worker.api.schemas import BandwidthSpec, JobSpec, JobsQuery, LimitsQuery
 from worker.jobs import requests
 from worker.jobs.errors import NotFound, Rejected, Transient
 from worker.jobs.model import Job, Progress
@@ -80,6 +80,14 @@ class Jobs:
     def limits(self, user: str, query: Annotated[LimitsQuery, Query()]) -> JSONResponse:
         """What a user may have and has: tokens, jobs, bytes of the day, and when he may ask and start again."""
         return JSONResponse(pipeline.allowance(self._services, user, query.tier))
+
+    def bandwidth(self) -> JSONResponse:
+        """The budget of all engines: what is in force, when it changes, what each engine is held to and takes."""
+        return JSONResponse(pipeline.bandwidth(self._services))
+
+    def set_bandwidth(self, body: BandwidthSpec) -> JSONResponse:
+        """Set the budget of all engines at run time, over that of the settings, or take that back with null."""
+        return JSONResponse(pipeline.set_bandwidth(self._services, body.schedule))
 
     def _views(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         progress = self._progress(jobs)

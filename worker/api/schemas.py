@@ -30,6 +30,7 @@ class JobSpec(BaseModel):
     select: str | list[int] | None = Field(default=None, description="file numbers of a torrent from 1, or a text like 1,3-5")
     seed_ratio: float | None = None
     category: str | None = None
+    max_speed: int | str | None = Field(default=None, description="bytes a second that it may take, or a text such as 2 MiB")
     webhook: str | None = Field(default=None, description="where its events are posted: one of the operator's addresses; else the first")
 
 
@@ -87,6 +88,7 @@ class JobView(BaseModel):
     files: int | None = Field(description="how many a torrent has, selected or not")
     tier: str
     priority: int
+    max_speed: int | None = Field(description="bytes a second that it may take")
     engine: str | None
     attempt: int
     done_bytes: int
@@ -211,4 +213,50 @@ class LimitsView(BaseModel):
     next_request_in_s: float | None = Field(description="0 is now")
     next_start_in_s: float | None
     refusal: str | None = Field(description="why a request would be refused now, whatever it asks for")
+    fault: str | None = Field(description="why the limits that the operator wrote last are not in force")
+
+
+class BandwidthSpec(BaseModel):
+    """A budget for all engines."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    schedule: str | None = Field(description="such as 50 MiB; Mon-Fri 08:00-18:00 10 MiB; null takes back what was set")
+
+
+class EngineShare(BaseModel):
+    """What an engine has of the budget, bytes a second; null is no limit, or not known."""
+
+    name: str
+    weight: int
+    up: bool
+    share: int | None = Field(description="what it was given")
+    limit: int | None = Field(description="what it shows, asked again")
+    speed: int | None
+    unheld: int | None = Field(description="downloads that do not show the limit of their own they were given")
+
+
+class SharedBudget(BaseModel):
+    """The bandwidth of a tier or a user, bytes a second."""
+
+    budget: str = Field(description="tier:NAME or user:NAME")
+    rate: int
+    running: int = Field(description="downloads that share it")
+    speed: int
+
+
+class BandwidthView(BaseModel):
+    """The budget of all engines, bytes a second; null is no limit."""
+
+    schedule: str | None
+    from_: str | None = Field(alias="from", description="run time or settings")
+    timezone: str
+    now: str
+    rate: int | None
+    next_at: str | None = Field(description="when the rate changes")
+    next_rate: int | None
+    speed: int = Field(description="what all engines take")
+    in_force: bool = Field(description="every engine that answers goes by it and shows the limit it was given")
+    engines: list[EngineShare]
+    budgets: list[SharedBudget]
     fault: str | None = Field(description="why the limits that the operator wrote last are not in force")

@@ -22,7 +22,7 @@ from worker.api.edge import Bounded, Watched
 from worker.api.events import Viewers
 from worker.api.health import Health
 from worker.api.jobs import Jobs
-from worker.api.schemas import EngineList, JobList, JobView, LimitsView, QueueView, WhyView
+from worker.api.schemas import BandwidthView, EngineList, JobList, JobView, LimitsView, QueueView, WhyView
 from worker.jobs.requests import TORRENT_TEXT_MAX
 from worker.ports import Services
 from worker.settings import Settings, SettingsError
@@ -100,6 +100,8 @@ def _add_routes(app: FastAPI, jobs: Jobs, *, keyed: bool) -> None:
     route("GET", "/v1/engines", jobs.engines, EngineList)
     route("GET", "/v1/queue", jobs.queue, QueueView)
     route("GET", "/v1/limits/{user:path}", jobs.limits, LimitsView)
+    route("GET", "/v1/bandwidth", jobs.bandwidth, BandwidthView)
+    route("PUT", "/v1/bandwidth", jobs.set_bandwidth, BandwidthView)
     route("GET", "/v1/events", app.state.viewers.watch)
 
 

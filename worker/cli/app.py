@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from worker.cli import get, jobs, limits, roles, status, store, watch
+from worker.cli import bandwidth, get, jobs, limits, roles, status, store, watch
 
 # Plain help: the rich one takes three times as long to come up.
 app = typer.Typer(
@@ -35,4 +35,5 @@ app.command()(status.health)
 app.add_typer(engines)
 engines.command(name="list")(status.list_engines)
 app.add_typer(limits.commands())
+app.add_typer(bandwidth.commands())
 app.add_typer(store.commands())

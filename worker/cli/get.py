@@ -44,6 +44,7 @@ def get(
     select: options.Select = None,
     seed_ratio: options.SeedRatio = None,
     category: options.Category = None,
+    max_speed: options.MaxSpeed = None,
     guard: options.Guard = False,
     as_json: options.Json = False,
 ) -> None:
@@ -75,6 +76,7 @@ def get(
         select=select,
         seed_ratio=seed_ratio,
         category=category,
+        max_speed=max_speed,
         guard=guard,
     )
     # On engines of other machines we are a client like any other.

@@ -34,6 +34,7 @@ def add(
     select: options.Select = None,
     seed_ratio: options.SeedRatio = None,
     category: options.Category = None,
+    max_speed: options.MaxSpeed = None,
     webhook: options.Webhook = None,
     guard: options.Guard = False,
     as_json: options.Json = False,
@@ -62,6 +63,7 @@ def add(
         select=select,
         seed_ratio=seed_ratio,
         category=category,
+        max_speed=max_speed,
         webhook=webhook,
         guard=guard,
     )

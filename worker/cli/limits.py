@@ -180,6 +180,8 @@ def _tell_all(seen: Mapping[str, Any], tier: str | None) -> None:
 def _words(name: str, value: Any) -> str:
     if value is None:
         return "no limit"
+    if isinstance(value, str):
+        return value
     return size_text(value) if name in SIZES else f"{value:g}"
 
 

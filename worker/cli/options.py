@@ -34,6 +34,7 @@ EngineName = Annotated[str | None, typer.Option("--engine", metavar="NAME", help
 Select = Annotated[str | None, typer.Option("--select", metavar="1,3-5", help="Files of a torrent or metalink, by number.")]
 SeedRatio = Annotated[float | None, typer.Option("--seed-ratio", help="Seed a torrent until this ratio.")]
 Category = Annotated[str | None, typer.Option("--category", help="Category at the engine.")]
+MaxSpeed = Annotated[str | None, typer.Option("--max-speed", metavar="RATE", help="Bytes a second it may take, such as 2M or '500 KiB'.")]
 Webhook = Annotated[str | None, typer.Option("--webhook", metavar="URL", help="Post its events there: one of HAUL_WEBHOOKS.")]
 Guard = Annotated[bool, typer.Option("--guard", help="Refuse private and local addresses, as for jobs of others.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Directory to put the file in.", file_okay=False)]

@@ -80,6 +80,7 @@ class Client:
         select: str | Sequence[int] | None = None,
         seed_ratio: float | None = None,
         category: str | None = None,
+        max_speed: int | str | None = None,
         webhook: str | None = None,
         confirm_s: float = 0.0,
     ) -> Ticket:
@@ -91,6 +92,7 @@ class Client:
             torrent: in place of `uri`, the bytes of a `.torrent` file of at most 1 MiB; the HTTP API takes larger ones.
             key: the bot's own name for the request, such as `chat:message`. Asked for again it is the same job, never a
                 second download.
+            max_speed: bytes a second that it may take, or a text such as `2 MiB`.
             webhook: where the job's events are posted: one of the stack's `HAUL_WEBHOOKS`; the first of them when left out.
             confirm_s: wait so long to hear that it is recorded; the ticket stays `accepted` when the time is over. Without
                 `api_url` a key that was known before is not confirmed.
@@ -114,6 +116,7 @@ class Client:
             "select": list(select) if isinstance(select, Sequence) and not isinstance(select, str) else select,
             "seed_ratio": seed_ratio,
             "category": category,
+            "max_speed": max_speed,
             "webhook": webhook,
         }
         body, request = _checked(given)

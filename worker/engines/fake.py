@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from worker.jobs.torrents import Torrent, TorrentFile, read_torrent
 from worker.ports import Fault, Features, FoundFile, Item, ItemStatus, Order, Poll
 
 CONTENT_BYTES = 1_000
+ENDED = (ItemStatus.COMPLETE, ItemStatus.FAILED)
 NAME_BYTES_MAX = 255
 
 
@@ -50,6 +51,7 @@ class _Work:
     status: ItemStatus = ItemStatus.WAITING
     fault: Fault | None = None
     seeding: bool = False
+    limit: int | None = None
 
     def done(self) -> int:
         return sum(file.have() for file in self.files)
@@ -87,7 +89,7 @@ class FakeEngine:
         self.name = name
         self.slots = slots
         self.weight = weight
-        self.limit: int | None = None
+        self.throttled: int | None = None
         self.directory = directory
         self.rpc_timeout_s = 0.5
         self.fetched: Counter[str] = Counter()
@@ -136,8 +138,16 @@ class FakeEngine:
     def throttle(self, limit: int | None) -> int | None:
         """See `Engine.throttle`."""
         with self._called("throttle"):
-            self.limit = limit
+            self.throttled = limit
             return limit
+
+    def limit(self, limits: Mapping[str, int | None]) -> dict[str, int | None]:
+        """See `Engine.limit`."""
+        with self._called("limit"):
+            live = {handle: work for handle, work in self._work.items() if work.status not in ENDED}
+            for handle in limits.keys() & live.keys():
+                live[handle].limit = limits[handle]
+            return {handle: live[handle].limit for handle in limits if handle in live}
 
     def files(self, handle: str) -> list[FoundFile]:
         """See `Engine.files`."""
@@ -181,8 +191,7 @@ class FakeEngine:
         """Come back as after a crash: with what is unfinished (`keep`) or with nothing; files stay."""
         with self._lock:
             self._starts += 1
-            ended = (ItemStatus.COMPLETE, ItemStatus.FAILED)
-            self._work = {handle: work for handle, work in self._work.items() if keep and work.status not in ended}
+            self._work = {handle: work for handle, work in self._work.items() if keep and work.status not in ENDED}
 
     @contextmanager
     def silent(self) -> Iterator[None]:
@@ -215,6 +224,7 @@ class FakeEngine:
             if isinstance(opened, Fault):
                 return opened
             os.makedirs(order.directory, exist_ok=True)
+            opened.limit = order.limit
             self._work[handle] = opened
         elif work.status is ItemStatus.PAUSED:
             work.status = ItemStatus.WAITING

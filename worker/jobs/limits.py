@@ -26,6 +26,9 @@ SHOWN_MAX = 64
 GLOBAL = "global"
 TABLES: Mapping[str, type] = {"tiers": Tier, "users": Tier, GLOBAL: Overall}
 
+#: Under which the budget of bandwidth is kept that was set at run time.
+SCHEDULE = "bandwidth/schedule/"
+
 
 class WrongLimit(HaulError):
     """A limit cannot be taken as it is written.

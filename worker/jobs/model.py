@@ -72,6 +72,7 @@ class Request:
 
     Attributes:
         webhook: the receiver of its events that it names; the settings tell whether there is such a one.
+        max_speed: bytes a second that it may take.
         document: the `.torrent` file that came with it; `description` is what it says.
     """
 
@@ -90,6 +91,7 @@ class Request:
     category: str | None = None
     guarded: bool = True
     webhook: str | None = None
+    max_speed: int | None = None
     description: Description | None = None
     document: bytes | None = None
 
@@ -119,6 +121,7 @@ class Job:
         short_since: store clock; since when it has waited for space.
         follows: the transfer whose end it waits for, or waited for; empty when it is to go alone, for that one failed.
         handed: how often it gave a transfer away or was given one; names the next one of its own (`transfer.own_id`).
+        max_speed: bytes a second that its download is held to; not that of a transfer it follows.
     """
 
     id: str
@@ -161,6 +164,7 @@ class Job:
     short_since: float | None = None
     follows: str | None = None
     handed: int = 0
+    max_speed: int | None = None
 
     @property
     def terminal(self) -> bool:

@@ -11,9 +11,11 @@ from dataclasses import fields
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from worker.bandwidth import RATE_MIN
 from worker.jobs.errors import Rejected
 from worker.jobs.model import Request, Source, SourceKind
 from worker.jobs.torrents import TORRENT_BYTES_MAX, describe
+from worker.sizes import read_size
 
 URI_BYTES_MAX = 8_192
 NAME_BYTES_MAX = 255
@@ -22,6 +24,8 @@ USER_BYTES_MAX = 128
 PRIORITY_MAX = 1_000
 SELECT_MAX = 100_000
 SEED_RATIO_MAX = 1_000.0
+#: Bytes a second that every engine can be told.
+SPEED_MAX = (1 << 31) - 1024
 #: Base64 takes four characters for three bytes, and a line break after 64 of them or more.
 TORRENT_TEXT_MAX = -(-TORRENT_BYTES_MAX // 3) * 4 * 66 // 64 + 4
 #: Characters of a wrong value that a message repeats.
@@ -45,7 +49,7 @@ def parse(spec: Mapping[str, Any], *, owner: bool = False) -> Request:
 
     Args:
         spec: `user`, either `uri` or `torrent` (a `.torrent` file in base64), and optionally the other fields of `Request`
-            (`hash` for `hash_wanted`; `select` as a list of numbers or as `1,3-5`).
+            (`hash` for `hash_wanted`; `select` as a list of numbers or as `1,3-5`; `max_speed` in bytes or as `2 MiB`).
         owner: the machine's owner asks, on the command line: any directory may be named and private
             networks are open, as for any program the owner runs. Everybody else gets neither.
 
@@ -77,6 +81,7 @@ def parse(spec: Mapping[str, Any], *, owner: bool = False) -> Request:
         seed_ratio=_optional(spec, "seed_ratio", _ratio),
         category=_optional(spec, "category", lambda v: _short("category", v)),
         webhook=_optional(spec, "webhook", lambda v: _label("webhook", v, URI_BYTES_MAX)),
+        max_speed=_optional(spec, "max_speed", _speed),
         description=describe(document, select) if document is not None else None,
         document=document,
     )
@@ -257,6 +262,14 @@ def _ratio(value: Any) -> float:
     if not 0 <= ratio <= SEED_RATIO_MAX:
         raise Rejected("seed_ratio", f"{value!r} is out of range", fix=f"a number from 0 to {SEED_RATIO_MAX:g}")
     return ratio
+
+
+def _speed(value: Any) -> int:
+    speed = read_size(value.removesuffix("/s")) if isinstance(value, str) else value
+    if isinstance(speed, bool) or not isinstance(speed, int) or not RATE_MIN <= speed <= SPEED_MAX:
+        least = f"at least {RATE_MIN} bytes a second"
+        raise Rejected("max_speed", f"{str(value)[:SHOWN_MAX]!r} is no speed", fix=f"{least}, as a number or a text such as 2 MiB")
+    return speed
 
 
 def _no_directory(_value: Any) -> str:

@@ -23,7 +23,7 @@ class Tier:
         weight: the share of the slots a waiting user gets, compared with the weights of the other waiting users.
         bytes_a_day: what one user may download in a day.
         largest_file: bytes of one job.
-        bandwidth: bytes a second of one user; kept and shown, no engine is held to it in this version.
+        bandwidth: bytes a second, all downloads of all users of the tier together, on all engines.
         requests: requests a second of one user, at the doors that answer.
         requests_burst: requests at once after a time without any.
     """
@@ -85,12 +85,15 @@ class Limits:
 
     Attributes:
         tiers: by name; has `free`.
-        users: what a user has of his own, by the names of `Tier`'s fields; his `rate` and `burst` are a bucket beside his tier's.
+        users: what a user has of his own, by the names of `Tier`'s fields; his `rate` and `burst` are a bucket beside his tier's,
+            his `bandwidth` a budget beside his tier's.
+        schedule: the budget of bandwidth of all engines that was set at run time (`worker.bandwidth`); it goes before the settings'.
     """
 
     tiers: Mapping[str, Tier] = field(default_factory=lambda: DEFAULTS)
     overall: Overall = Overall()
     users: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    schedule: str | None = None
 
     def of(self, tier: str, user: str) -> Tier:
         """The limits of this user; those of `free` when there is no such tier."""
@@ -107,6 +110,12 @@ class Limits:
             (f"start:user:{user}", own.get("rate"), own.get("burst", base.burst)),
         )
         return tuple(Bucket(name, rate, burst) for name, rate, burst in rates if rate is not None)
+
+    def speeds(self, tier: str, user: str) -> tuple[tuple[str, int], ...]:
+        """The budgets of bandwidth that a download of this user shares, by name, bytes a second: his own, then his tier's."""
+        base, own = self.tiers.get(tier) or self.tiers["free"], self.users.get(user, {})
+        rates = ((f"user:{user}", own.get("bandwidth")), (f"tier:{base.name}", base.bandwidth))
+        return tuple((name, rate) for name, rate in rates if rate is not None)
 
     def requests(self, tier: str, user: str) -> tuple[Bucket, ...]:
         """The buckets that a request of this user takes one token of each."""

@@ -9,7 +9,8 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from worker.jobs.limits import GLOBAL, NONE, TABLES, WrongLimit, value
+from worker.bandwidth import read_budget
+from worker.jobs.limits import GLOBAL, NONE, SCHEDULE, TABLES, WrongLimit, value
 from worker.jobs.tiers import DEFAULTS, Limits, Overall, Tier
 
 _OPEN = re.compile(r"""=\s*(\[[^\]]*|\"{3}.*|'{3}.*)$""")  # a value that goes on in the next line
@@ -47,10 +48,17 @@ def parse(text: str) -> Limits:
 def extended(base: Limits, overrides: Mapping[str, Any]) -> tuple[Limits, list[str]]:
     """Limits with those set at run time put upon them, and what of these nobody can read any more."""
     tiers, users = dict(base.tiers), {user: dict(own) for user, own in base.users.items()}
-    overall, faults = base.overall, []
+    overall, schedule, faults = base.overall, None, []
     for key, raw in sorted(overrides.items()):
         table, _, rest = key.partition("/")
         name, _, whose = rest.partition("/")
+        if key == SCHEDULE:
+            try:
+                read_budget(str(raw))
+                schedule = str(raw)
+            except ValueError as wrong:
+                faults.append(f"bandwidth: {wrong}")
+            continue
         try:
             known = {name: value(table, name, NONE if raw is None else raw, key)}
         except WrongLimit as wrong:
@@ -62,7 +70,7 @@ def extended(base: Limits, overrides: Mapping[str, Any]) -> tuple[Limits, list[s
             users.setdefault(whose, {}).update(known)
         elif whose in tiers:
             tiers[whose] = replace(tiers[whose], **known)
-    return Limits(tiers, overall, users), faults
+    return Limits(tiers, overall, users, schedule), faults
 
 
 def line_of(text: str, path: str) -> int | None:

@@ -38,6 +38,7 @@ def job_view(job: Job, progress: Progress | None = None) -> dict[str, Any]:
         "files": about.files if about else None,
         "tier": job.tier,
         "priority": job.priority,
+        "max_speed": job.max_speed,
         "engine": job.transfer.engine if job.transfer else job.engine,
         "attempt": job.attempt,
         "done_bytes": shown.done,

@@ -85,6 +85,7 @@ class Order:
         select: numbers of files from 1, in the order of the torrent; empty means all.
         seed_ratio: seed until so much was uploaded; None or 0 does not seed.
         seed_time_s: seed no longer than this.
+        limit: bytes a second it is held to from its first byte on; `Engine.limit` changes it.
     """
 
     transfer: str
@@ -97,6 +98,7 @@ class Order:
     category: str | None = None
     document: bytes | None = None
     seed_time_s: float = 0.0
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,16 @@ class Engine(Protocol):
 
         Returns:
             what the engine, asked again, says of its limit. It forgets it when it is restarted.
+        """
+
+    def limit(self, limits: Mapping[str, int | None]) -> dict[str, int | None]:
+        """Hold each download to so many bytes a second, in whole KiB, None for as many as there are; by handle, idempotent.
+
+        What runs goes on without a break. All are dealt with in a few calls, however many there are.
+
+        Returns:
+            what the engine, asked again, says of each; those it does not have are left out, those that ended may be. Whether it
+            remembers them when it is restarted is its own affair.
         """
 
     def files(self, handle: str) -> list[FoundFile]:

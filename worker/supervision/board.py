@@ -93,4 +93,9 @@ class Board:
             foreign=foreign,
             limit=share.limit,
             wants=share.wants,
+            share=share.asked,
+            budgets=share.budgets,
+            unheld=share.unheld,
+            budget=share.budget,
+            zone=self._services.settings.timezone,
         )

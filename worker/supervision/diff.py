@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from worker.jobs.model import Job
 from worker.jobs.states import Cause, Phase, State
 from worker.ports import Fault, Item, ItemStatus
 
@@ -29,6 +30,20 @@ class Patience:
     metadata_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the record of a download says about its speed."""
+
+    user: str
+    tier: str
+    max_speed: int | None
+
+    @staticmethod
+    def of(job: Job) -> Terms:
+        """Those of a job that holds a transfer; who follows it has no say."""
+        return Terms(job.user, job.tier, job.max_speed)
+
+
 @dataclass(slots=True)
 class Watched:
     """A job as its owner remembers it between ticks.
@@ -37,6 +52,7 @@ class Watched:
         state, phase: as recorded in the store.
         done: bytes at the last change, and `moved_at` its time on the monotonic clock; for the stall clock.
         doing: the phase the engine showed last; another one starts the clock anew.
+        terms: what its speed is bound by.
     """
 
     job: str
@@ -45,6 +61,7 @@ class Watched:
     done: int = 0
     moved_at: float = 0.0
     doing: Phase | None = None
+    terms: Terms | None = None
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from worker.jobs.errors import LeaseLost, Transient
 from worker.limits import LEASE_GIVE_UP_S, LEASE_RENEW_S, LEASE_S
@@ -86,10 +86,14 @@ class Fenced:
     """An engine as the holder of its lease may use it: no change is begun that could end after the lease.
 
     The clock is looked at last before the call, so that a process that stood still on its way there gives no order.
+
+    Args:
+        opened: gives orders the limits they begin with.
     """
 
-    def __init__(self, engine: Engine, held: Held) -> None:
+    def __init__(self, engine: Engine, held: Held, opened: Callable[[Sequence[Order]], Sequence[Order]] = list) -> None:
         self._engine = engine
+        self._opened = opened
         self._held = held
         self.name, self.slots, self.weight, self.directory = engine.name, engine.slots, engine.weight, engine.directory
         self.features, self.rpc_timeout_s = engine.features, engine.rpc_timeout_s
@@ -101,8 +105,9 @@ class Fenced:
 
     def submit(self, orders: Sequence[Order]) -> list[Fault | None]:
         """See `ports.Engine`. Raises LeaseLost, too."""
+        opened = self._opened(orders)
         self.require()
-        return self._engine.submit(orders)
+        return self._engine.submit(opened)
 
     def pause(self, handles: Sequence[str]) -> None:
         """See `ports.Engine`. Raises LeaseLost, too."""
@@ -118,6 +123,11 @@ class Fenced:
         """See `ports.Engine`. Raises LeaseLost, too."""
         self.require()
         return self._engine.throttle(limit)
+
+    def limit(self, limits: Mapping[str, int | None]) -> dict[str, int | None]:
+        """See `ports.Engine`. Raises LeaseLost, too."""
+        self.require()
+        return self._engine.limit(limits)
 
     def files(self, handle: str) -> list[FoundFile]:
         """See `ports.Engine`."""

@@ -18,7 +18,7 @@ from worker.supervision.again import Again
 from worker.supervision.allocation import Allocation
 from worker.supervision.board import Board, shown
 from worker.supervision.corrections import Action, Corrections
-from worker.supervision.diff import Findings, Patience, Watched, diff
+from worker.supervision.diff import Findings, Patience, Terms, Watched, diff
 from worker.supervision.lease import Fenced, Held, engine_lease
 from worker.supervision.leftovers import Leftovers
 from worker.supervision.reconcile import Reconciler
@@ -44,7 +44,7 @@ class Owner:
         self.ticked_at = time.monotonic()
         self._services = services
         self._held = Held(services.store, engine_lease(engine.name), services.owner)
-        self.engine = engine = Fenced(engine, self._held)
+        self.engine = engine = Fenced(engine, self._held, lambda orders: self._throttle.opened(orders, self._watched))
         self._corrections = Corrections(services.metrics, engine.name)
         self._reconciler = Reconciler(services, engine, self._corrections)
         self._watched: dict[str, Watched] = {}
@@ -114,7 +114,7 @@ class Owner:
                 self._watched.pop(handle, None)
         self._reconciler.consider(lease, poll, found.foreign)
         self._board.ended(ended)
-        fresh |= not self._board.share(poll, foreign=self._reconciler.foreign, share=self._throttle.keep(poll))
+        fresh |= not self._board.share(poll, foreign=self._reconciler.foreign, share=self._throttle.keep(poll, self._watched))
         self._again.nudge_due()
         if ended or fresh or self._allocation.gained(poll.free_bytes):  # there is room, space, or an engine where there was none
             self._services.nudger.nudge(Step.ADMIT)
@@ -268,7 +268,7 @@ class Owner:
         here = job.state in AT_ENGINE or (job.state is State.DONE and job.seeding)
         if here and job.at_attempt:
             kept = kept or Watched(job.id, job.state, job.phase, -1, time.monotonic())
-            self._watched[handle] = replace(kept, job=job.id, state=job.state, phase=job.phase)
+            self._watched[handle] = replace(kept, job=job.id, state=job.state, phase=job.phase, terms=Terms.of(job))
 
     # ---- the loop's edges ----------------------------------------------------------------------------------------
 

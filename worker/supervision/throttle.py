@@ -1,17 +1,20 @@
-"""Holds one engine to its share of the bandwidth, as its owner."""
+"""Holds one engine to its share of the bandwidth, and each of its downloads to its own, as its owner."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from worker import logs
-from worker.bandwidth import Budget
+from worker.bandwidth import Budget, read_budget
 from worker.jobs.errors import Transient
-from worker.ports import Engine, ItemStatus, Poll, Services
+from worker.ports import Engine, ItemStatus, Order, Poll, Services
 from worker.supervision.bandwidth import Appetite, Use, divide
+from worker.supervision.diff import Terms, Watched
+from worker.supervision.pacing import Pacing, whole
 
 #: Between two divisions; a change is in force at every engine within twice this time.
 DIVIDE_S = 2.0
@@ -19,8 +22,6 @@ DIVIDE_S = 2.0
 AGAIN_S = 5.0
 #: A limit that would move by less is left, so that engines are not disturbed by each breath of the others.
 MOVE_MIN = 0.03
-#: qBittorrent keeps its limit in whole KiB.
-STEP_BYTES = 1024
 
 log = logs.get(__name__)
 
@@ -32,10 +33,17 @@ class Share:
     Attributes:
         limit: bytes a second, as the engine itself showed it last; None while it has none or is left alone.
         wants: what it can use; None for all it is given.
+        asked: what it was given last.
+        budgets, unheld: see `Pacing`.
+        budget: of all engines, as it is written.
     """
 
     limit: int | None = None
     wants: float | None = None
+    asked: int | None = None
+    budgets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    unheld: int = 0
+    budget: str = ""
 
 
 class Throttle:
@@ -46,15 +54,24 @@ class Throttle:
         self._wants: float | None = None
         self._services = services
         self._engine = engine
-        self._budget = services.settings.bandwidth_budget
+        self._written = services.settings.bandwidth
+        self._budget = read_budget(self._written)
+        self._schedule: str | None = None
+        self._rate: int | None = None
+        self._asked: int | None = None
+        self._pacing = Pacing(services, engine.name)
         self._zone = ZoneInfo(services.settings.timezone)
         self._appetite = Appetite()
         self._session: str | None = None
         self._refused = False
         self._divided_at = self._given_at = float("-inf")
 
-    def keep(self, poll: Poll) -> Share:
-        """Give the engine its share when it is time, and when it was restarted, for then it has forgotten it.
+    def opened(self, orders: Sequence[Order], watched: Mapping[str, Watched]) -> list[Order]:
+        """The orders with the limits they begin with."""
+        return self._pacing.opened(orders, self._engine.handle, _terms(watched), time.monotonic())
+
+    def keep(self, poll: Poll, watched: Mapping[str, Watched]) -> Share:
+        """Give the engine its share when it is time or the budget is another, and when it was restarted, for then it has forgotten it.
 
         Returns:
             what is to be shown of it to the others.
@@ -63,20 +80,37 @@ class Throttle:
             Transient: the engine does not answer.
             LeaseLost: it is not ours any more.
         """
-        if self._budget is not None:
-            now = time.monotonic()
+        now = time.monotonic()
+        budget = self._in_force()
+        if budget is not None:
             self._appetite.saw(poll.speed, now)
-            if now - self._divided_at >= DIVIDE_S or poll.session != self._session:
-                self._divide(self._budget, poll, now)
-        return Share(self._limit, self._wants)
+            rate = budget.at(datetime.fromtimestamp(self._services.clock.time(), self._zone))
+            if now - self._divided_at >= DIVIDE_S or poll.session != self._session or rate != self._rate:
+                self._divide(rate, poll, now)
+        elif self._asked is not None:  # there was one; without any the engine's own limit is left alone
+            self._give(None, now)
+        self._pacing.keep(self._engine, poll, _terms(watched), now)
+        return Share(self._limit, self._wants, self._asked, self._pacing.shared(), len(self._pacing.unheld), self._written)
 
-    def _divide(self, budget: Budget, poll: Poll, now: float) -> None:
-        rate = budget.at(datetime.fromtimestamp(self._services.clock.time(), self._zone))
+    def _in_force(self) -> Budget | None:
+        """The budget that was set at run time, else that of the settings."""
+        try:
+            schedule = self._services.tiers.fresh().schedule
+        except Transient:  # the file of tiers is not good yet: what was known stays in force
+            return self._budget
+        if schedule != self._schedule:
+            self._schedule = schedule
+            self._written = self._services.settings.bandwidth if schedule is None else schedule
+            self._budget = read_budget(self._written)
+        return self._budget
+
+    def _divide(self, rate: int | None, poll: Poll, now: float) -> None:
+        self._rate = rate
         share = None
         if rate is not None:
             at_work = any(item.status is ItemStatus.RUNNING for item in poll.items.values())
             self._wants = self._appetite.wants(rate, at_work=at_work, now=now)
-            share = max(STEP_BYTES, self._share(rate) // STEP_BYTES * STEP_BYTES)
+            share = whole(self._share(rate))
         if poll.session != self._session or self._moved(share) or now - self._given_at >= AGAIN_S:
             self._give(share, now)
             self._session, self._given_at = poll.session, now
@@ -102,8 +136,13 @@ class Throttle:
 
     def _give(self, share: int | None, now: float) -> None:
         self._limit = self._engine.throttle(share)
+        self._asked = share
         self._appetite.limited(self._limit, now)
         self._services.metrics.engine_limit.labels(self._engine.name).set(self._limit or 0)
         refused, self._refused = self._refused, self._limit != share
         if self._refused and not refused:
             log.warning("the engine does not take the limit it is given", engine=self._engine.name, asked=share, shown=self._limit)
+
+
+def _terms(watched: Mapping[str, Watched]) -> dict[str, Terms]:
+    return {handle: known.terms for handle, known in watched.items() if known.terms}

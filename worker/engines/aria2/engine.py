@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from worker.engines.aria2.faults import MISREAD, fault
-from worker.engines.aria2.files import damaged, found_files, heal, name_max, saved_names, short_name
+from worker.engines.aria2.files import found_files, heal, name_max, saved_names, short_name
+from worker.engines.aria2.limits import give, give_all
 from worker.engines.aria2.orders import CHECK, CHUNK_BYTES, LATER, NAMES, OUTSIDE, Options, Plan, chunks, plan
 from worker.engines.aria2.rows import CHAIN_KEYS, IN_THE_WAY, LINKS_MAX, POLL_KEYS, Row, chains, curable, dead, items, leaves
 from worker.engines.aria2.rpc import Aria2Rpc, Call, Refusal
@@ -106,10 +107,12 @@ class Aria2Engine:
 
     def throttle(self, limit: int | None) -> int | None:
         """See `Engine.throttle`."""
-        wanted = {"max-overall-download-limit": str(limit or 0)}
-        calls: list[Call] = [("aria2.changeGlobalOption", [wanted]), ("aria2.getGlobalOption", [])]
-        _, options = self._rpc.multicall(calls, self._deadline())
-        return None if isinstance(options, Refusal) else int(options["max-overall-download-limit"]) or None
+        return give_all(self._rpc, limit, self._deadline())
+
+    def limit(self, limits: Mapping[str, int | None]) -> dict[str, int | None]:
+        """See `Engine.limit`."""
+        deadline = self._deadline()
+        return give(self._rpc, self._chains_of(list(limits), deadline), limits, deadline)
 
     def files(self, handle: str) -> list[FoundFile]:
         """See `Engine.files`. Also raises Failed with cause SOURCE for a torrent or metalink that is none."""
@@ -130,7 +133,7 @@ class Aria2Engine:
         answers.update(self._oversized(plans, deadline))
         wanted = [planned for planned in plans if answers[planned.gid] is None]
         # Only what may be there needs a look: an earlier attempt, or files that have to be healed before aria2 sees them.
-        if any(planned.order.attempt > 1 or _damaged(planned) for planned in wanted):
+        if any(planned.order.attempt > 1 or planned.damaged for planned in wanted):
             busy = self._clear(wanted, deadline)
             answers.update(busy)
             wanted = [planned for planned in wanted if planned.gid not in busy]
@@ -299,10 +302,6 @@ class Aria2Engine:
 
     def _deadline(self) -> Deadline:
         return Deadline(self.rpc_timeout_s)
-
-
-def _damaged(planned: Plan) -> list[str]:
-    return damaged(planned.order.directory, has_pieces=planned.has_pieces)
 
 
 def _cure_of_pieces(planned: Plan, row: Row, options: Mapping[str, str]) -> Options:

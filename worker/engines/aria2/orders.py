@@ -10,7 +10,8 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from worker.engines.aria2.files import fitting_names, name_max, short_name, unaccounted
+from worker.engines.aria2.files import damaged, fitting_names, name_max, short_name, unaccounted
+from worker.engines.aria2.limits import LIMIT
 from worker.engines.aria2.rpc import Call
 from worker.jobs.errors import Rejected
 from worker.jobs.model import SourceKind
@@ -75,6 +76,11 @@ class Plan:
         return self.order.source.kind in _BT
 
     @property
+    def damaged(self) -> list[str]:
+        """What lies in its directory and has to be healed before aria2 sees it."""
+        return damaged(self.order.directory, has_pieces=self.has_pieces)
+
+    @property
     def size(self) -> int:
         """Bytes it takes of a request, or a few more."""
         document = len(self.order.document or b"")
@@ -94,6 +100,8 @@ class Plan:
             options["out"] = short_name(order.name, name_max(order.directory))
         if self.names:
             options[NAMES] = self.names
+        if order.limit:
+            options[LIMIT] = str(order.limit)
         if order.select:
             options["select-file"] = _ranges(order.select)
             if order.source.kind is SourceKind.MAGNET:

@@ -107,6 +107,17 @@ class QbittorrentEngine:
         self._session.call(deadline, "transfer_set_download_limit", limit=limit or 0)
         return int(self._session.call(deadline, "transfer_download_limit")) or None
 
+    def limit(self, limits: Mapping[str, int | None]) -> dict[str, int | None]:
+        """See `Engine.limit`; a request for each different limit, and one for all that are there now."""
+        deadline = self._deadline()
+        known = qbittorrent_rows.handles(self._view.look(deadline).rows)
+        keys = {handle: known[handle] for handle in limits if handle in known}
+        for limit in dict.fromkeys(limits[handle] for handle in keys):
+            some = [key for handle, key in keys.items() if limits[handle] == limit]
+            self._session.call(deadline, "torrents_set_download_limit", limit=limit or 0, torrent_hashes=some)
+        shown = self._session.call(deadline, "torrents_download_limit", torrent_hashes=list(keys.values())) if keys else {}
+        return {handle: max(0, shown[key]) or None for handle, key in keys.items() if key in shown}
+
     def files(self, handle: str) -> list[FoundFile]:
         """See `Engine.files`."""
         deadline = self._deadline()

@@ -61,6 +61,7 @@ def parameters(order: Order, tag: str, *, stopped: bool) -> Mapping[str, Any]:
         "inactive_seeding_time_limit": -1,
         "share_limit_action": "Stop",
         "share_limits_mode": "MatchAny",
+        "download_limit": order.limit,
     }
 
 
