@@ -36,6 +36,15 @@ SHORT_PATIENCE_S = 300.0
 SHORT_LOOK = 20
 #: The others are looked at again after a quarter of the time they have waited, but at least so often.
 SHORT_ASIDE_S = 30.0
+#: An engine that has not answered for so long is given no jobs before one has shown that it works. A hung one is noticed by one
+#: call without an answer, and a restart of a few seconds by nobody.
+SILENT_S = 10.0
+#: So many downloads in a row that an engine failed by its own fault are no chance.
+OWN_FAULTS_MAX = 5
+#: Of an engine that is tried with one job: at work for so long without a fault of its own, it works, whatever its source does.
+TRIAL_S = 30.0
+#: Between two looks at an engine that does not answer, at most; a restarted one is found within this time.
+PROBE_S_MAX = 15.0
 #: A message of the intake that was read and not acknowledged for so long is read again, before all newer ones.
 RECLAIM_S = 10.0
 #: One intake runs at a time, for messages take effect in their order; one that died is waited for so long.
@@ -45,6 +54,7 @@ assert LEASE_RENEW_S < LEASE_GIVE_UP_S < LEASE_S, "a holder stops by itself befo
 assert LEASE_GIVE_UP_S + RPC_TIMEOUT_S <= LEASE_S, "a call begun by a holder ends within its lease"
 assert RPC_TIMEOUT_S < LOOPS_STOP_S < DRAIN_S, "a loop that waits for an engine ends within the drain"
 assert NUDGE_S <= SWEEP_S / 2, "a sweep that found work comes again when no lost nudge keeps it back any more"
+assert SILENT_S >= RPC_TIMEOUT_S, "one call that got no answer is not enough"
 assert RECLAIM_S < INTAKE_CLAIM_S, "what a dead intake left is read again before anything newer"
 assert FREE_BYTES_MIN <= SPACE_RESERVE_BYTES, "what is admitted leaves no volume full"
 assert RPC_TIMEOUT_S < SUBMIT_WINDOW_S, "a submission has time for at least one call"

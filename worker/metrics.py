@@ -24,6 +24,7 @@ class Metrics:
         self.waiting = gauge("haul_waiting_jobs", "Jobs in the waiting index")
         # What the engines say.
         self.engine_up = gauge("haul_engine_up", "1 when the engine answered its owner's last poll", ["engine"])
+        self.engine_breaker = gauge("haul_engine_breaker", "1 for the state that the engine's breaker is in", ["engine", "state"])
         self.engine_items = gauge("haul_engine_items", "Transfers at the engine", ["engine"])
         self.engine_foreign = gauge("haul_engine_foreign_items", "Items at the engine that are not ours", ["engine"])
         self.engine_speed = gauge("haul_engine_speed_bytes_per_second", "Download speed of the engine", ["engine"])

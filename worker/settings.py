@@ -126,6 +126,8 @@ class Settings(BaseSettings):
     slots: int = Field(default=32, ge=1, le=10_000)
     metadata_timeout_s: float = Field(default=600.0, gt=0)
     stall_timeout_s: float = Field(default=3600.0, gt=0)
+    balancer: Literal["round-robin", "least-loaded", "random", "capacity"] = "round-robin"
+    failover_s: float = Field(default=45.0, ge=2.0)
     seed_hours: float = Field(default=72.0, gt=0)
     space_reserve: int = SPACE_RESERVE_BYTES
     probe: Literal["always", "never"] = "always"

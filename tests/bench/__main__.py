@@ -22,6 +22,7 @@ from typing import Any
 
 from tests.bench import stack
 from tests.bench.admission import admission
+from tests.bench.balancer import balancer
 from tests.bench.bandwidth import bandwidth
 from tests.bench.buckets import buckets
 from tests.origin import Origin
@@ -164,6 +165,7 @@ BENCHES: Mapping[str, Callable[[Path, int], dict[str, Any]]] = {
     "idle": idle,
     "watch": watch,
     "admission": admission,
+    "balancer": balancer,
     "bandwidth": bandwidth,
     "buckets": buckets,
 }

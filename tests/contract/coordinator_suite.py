@@ -418,6 +418,10 @@ class CoordinatorSuite:
         assert b.snapshots()["aria2"] == shared
         until(lambda: set(a.snapshots()) == {"aria2"})
 
+    def test_starts_are_counted_over_all_processes_and_asking_counts_none(self, make: Make) -> None:
+        a, b = make(), make()
+        assert (a.count_starts(), a.count_starts(3), b.count_starts(2), b.count_starts(), a.count_starts()) == (0, 0, 3, 5, 5)
+
     # ---- events ----
 
     def test_events_are_read_in_order_from_a_place(self, redis: Coordinator) -> None:

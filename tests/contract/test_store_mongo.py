@@ -16,6 +16,7 @@ from bson import ObjectId
 from pymongo import MongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
+from tests.contract.breaker_suite import BreakerSuite
 from tests.contract.limits_suite import LimitsSuite
 from tests.contract.store_jobs import NOW, WAIT_S, a_job, a_torrent_job, admitted, change, downloading, some_jobs, until
 from tests.contract.store_races import StoreRaces
@@ -79,6 +80,10 @@ class TestContract(StoreSuite):
 
 
 class TestLimits(LimitsSuite):
+    pass
+
+
+class TestBreakers(BreakerSuite):
     pass
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.breaker_suite import BreakerSuite
 from tests.contract.limits_suite import LimitsSuite
 from tests.contract.store_jobs import NOW, a_job, a_torrent_job, admitted, change, described, some_jobs, started
 from tests.contract.store_races import StoreRaces
@@ -49,6 +50,10 @@ class TestContract(StoreSuite):
 
 
 class TestLimits(LimitsSuite):
+    pass
+
+
+class TestBreakers(BreakerSuite):
     pass
 
 
@@ -220,6 +225,7 @@ def test_a_file_of_the_fourth_version_becomes_like_a_new_one_and_knows_when_its_
     store.close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE jobs SET document = ?", (json.dumps(to_document(job)),))
+        connection.execute("DROP TABLE breakers")
         connection.execute("DROP INDEX jobs_by_user_and_time")
         connection.execute("ALTER TABLE jobs DROP COLUMN created_at")
         connection.execute("CREATE INDEX jobs_by_user_and_time ON jobs (user, json_extract(document, '$.created_at'))")
@@ -303,8 +309,9 @@ def test_every_query_goes_by_an_index_and_sorts_nothing(connection: sqlite3.Conn
         "SCAN json_each",
         "SCAN leases",
         "SCAN limits",
+        "SCAN breakers",
         "SCAN jobs USING INDEX jobs_unsent",
-    )  # the ids asked for; a row an engine; what an operator set; what is looked for
+    )  # the ids asked for; a row an engine, twice; what an operator set; what is looked for
     if name in ("RUNS", "page of any "):
         allowed += ("SCAN runs", "SCAN jobs")  # the tables' own order, and a limit
     if name in ("COUNTS", "ENGINE_COUNTS", "SLOT_COUNTS", "FOLLOWED"):

@@ -175,7 +175,7 @@ class Stack:
     Args:
         directory: of everything the stack writes.
         slots: of each of its engines.
-        engines: their names, `aria2` and `qbittorrent`.
+        engines: their names, `aria2` and `qbittorrent`; more of them as `aria2-2`.
         servers: engines to use instead of ones of its own, by name.
         aria2c: the program to run as aria2.
         redis: the program to run as Redis.
@@ -223,7 +223,7 @@ class Stack:
         self.store_url = self._own_store() if self._store_url is None else self._store_url
         for name in self._names:
             server = self._shared.get(name) or self._start(name)
-            self.engines[name] = {"aria2": Aria2, "qbittorrent": Qbittorrent}[name](server)
+            self.engines[name] = {"aria2": Aria2, "qbittorrent": Qbittorrent}[name.partition("-")[0]](server)
         self.settings = self._settings()
         self.services: Services = wiring.build(self.settings)
         self._held.callback(self.services.close)
@@ -232,8 +232,10 @@ class Stack:
         return self._held.enter_context(own_database(os.environ[MONGODB])) if SERVICES else ""
 
     def _start(self, name: str) -> Server:
-        if name == "aria2":
-            server = start_aria2c(self._aria2c or aria2c_program(), self.directory, self.downloads, slots=self.slots)
+        if name.startswith("aria2"):
+            home = self.directory if name == "aria2" else self.directory / name
+            home.mkdir(exist_ok=True)
+            server = start_aria2c(self._aria2c or aria2c_program(), home, self.downloads, slots=self.slots)
         else:
             server = start_qbittorrent(qbittorrent_program(), self.directory, self.downloads, slots=self.slots, discovery=False)
         self._held.callback(server.stop)

@@ -15,13 +15,18 @@ ENGINES = ("aria2", "qbittorrent")
 RATE = 300_000
 
 
+def ask_torrent(stack: Stack, name: str, size: int, rate: int = RATE, **spec: Any) -> str:
+    """Ask for a torrent of one file, `name`, with a web seed; the job's id."""
+    made = web_seeded(stack.origin, pack({name: content(size, len(name))}, name=name, single=True), rate=rate)
+    return stack.ask(None, name, torrent=base64.b64encode(made.document).decode(), **spec)
+
+
 def ask(stack: Stack, engine: str, name: str, size: int, rate: int = RATE, **spec: Any) -> str:
     """Ask for `name` of so many bytes, from this engine; the job's id."""
     if engine == "aria2":
         uri = f"file/{name}?size={size}&seed={len(name)}&rate={rate}"
         return stack.ask(uri, name, engine=engine, **spec)
-    made = web_seeded(stack.origin, pack({name: content(size, len(name))}, name=name, single=True), rate=rate)
-    return stack.ask(None, name, engine=engine, torrent=base64.b64encode(made.document).decode(), **spec)
+    return ask_torrent(stack, name, size, rate, engine=engine, **spec)
 
 
 def served(stack: Stack, name: str) -> int:

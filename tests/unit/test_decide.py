@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from worker.admission.balance import Balance
 from worker.admission.decide import Admit, EngineView, Wait, decide
 from worker.jobs.description import Description
 from worker.jobs.model import Job, SourceKind, Transfer, new_job
@@ -38,8 +39,25 @@ def views(*engines: EngineView) -> dict[str, EngineView]:
     return {view.name: view for view in engines}
 
 
-def test_a_job_starts_on_the_engine_with_the_largest_share_of_free_slots() -> None:
-    assert decide(queued(), views(engine("a", capacity=10, live=5), engine("b", capacity=2, live=0)), 0) == Admit("b")
+def test_a_job_starts_on_an_engine_that_has_room() -> None:
+    assert decide(queued(), views(engine("a", capacity=10, live=10), engine("b", capacity=2, live=0)), 0) == Admit("b")
+
+
+def test_jobs_go_to_the_engines_as_the_balancer_says() -> None:
+    engines = views(engine("a", capacity=10, live=5), engine("b", capacity=10))
+    assert decide(queued(), engines, 0, None, Balance("round-robin", 0)) == Admit("a")
+    assert decide(queued(), engines, 0, None, Balance("round-robin", 1)) == Admit("b")
+    assert decide(queued(), engines, 0, None, Balance("least-loaded")) == Admit("b")
+
+
+def test_a_job_whose_engines_rest_is_told_of_each_why() -> None:
+    engines = views(engine("a", alive=False, trouble="has not answered for 50 s"), engine("b", alive=False, trouble="rests"))
+    waits = decide(queued(), engines, 0)
+    assert isinstance(waits, Wait)
+    assert waits.text == "a has not answered for 50 s; b rests; the job starts when it is back"
+    named = decide(queued(engine="b"), engines, 0)
+    assert isinstance(named, Wait)
+    assert named.text == "b rests; the job starts when it is back, for it is to run there"
 
 
 def test_equal_engines_are_taken_in_the_order_of_their_names() -> None:

@@ -12,10 +12,11 @@ from worker.admission.quotas import refused, too_large
 from worker.admission.rates import crowded, spend_starts
 from worker.admission.space import Space
 from worker.admission.turns import Turns
+from worker.admission.views import balance_now
 from worker.jobs.directories import work_directory
 from worker.jobs.errors import NoRoom
 from worker.jobs.model import Job, Transfer
-from worker.jobs.needs import announced
+from worker.jobs.needs import announced, expected
 from worker.jobs.states import Reason, State
 from worker.jobs.transfer import own_id
 from worker.limits import ASIDE_S, SHORT_ASIDE_S, SUBMIT_WINDOW_S
@@ -39,6 +40,7 @@ class Batch:
         self._leaders = leaders
         self._now = now
         self._limits = services.tiers.fresh()
+        self._balance = balance_now(services)
         self._starts: list[tuple[Job, Job]] = []
         self._waits: list[tuple[Job, Wait]] = []
         self._follows: list[tuple[Job, str]] = []
@@ -69,6 +71,8 @@ class Batch:
                 self._turns[job.id].given_back(job.user)
             self._wait(job, without[job.id], without[job.id].until)
             later |= {admitted.transfer.id: without[job.id]} if admitted.transfer else {}
+        if self._balance.counts and len(self._starts) > len(without):
+            self._services.coordinator.count_starts(len(self._starts) - len(without))
         spare = any(view.room for view in self._room.values())
         for job, wait in self._waits:
             self._wait(job, wait, self._now + self._aside_s(job) if spare else None)
@@ -92,7 +96,7 @@ class Batch:
         if transfer := self._leaders.transfer_for(job):
             self._follows.append((job, transfer))
             return False
-        decision = crowded(self._limits, self._room.values()) or decide(job, self._room, self._now, self._space)
+        decision = crowded(self._limits, self._room.values()) or decide(job, self._room, self._now, self._space, self._balance)
         if isinstance(decision, Reject):
             refusal = NoRoom("size", decision.text, fix="choose a smaller one, or ask the operator for a larger disk")
             self.changes.append(Change(job, refused(job, refusal, self._services.clock.time())))
@@ -104,7 +108,8 @@ class Batch:
 
     def _admit(self, job: Job, decision: Admit) -> None:
         view = self._room[decision.engine]
-        self._room[decision.engine] = replace(view, live=view.live + 1)
+        self._room[decision.engine] = replace(view, live=view.live + 1, outstanding=view.outstanding + (expected(job) or 0))
+        self._balance = self._balance.moved_on()
         self._space.take(job, decision.engine)
         admitted = self._submitting(job, decision.engine)
         self._leaders.add(admitted)

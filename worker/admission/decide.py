@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from worker.admission.balance import Balance, choose
 from worker.admission.space import Shortage, Space
 from worker.jobs.model import Job
 from worker.jobs.needs import needs_probe
@@ -22,7 +23,13 @@ class EngineView:
     Attributes:
         capacity: jobs it may be given: its slots, and what it finished in the last seconds.
         live: jobs that take a slot now.
-        alive: its owner saw it answer within the last seconds.
+        alive: its owner saw it answer within the last seconds, and it does not rest after failures.
+        trouble: in words that go on from its name, when it is not alive, or is given one job only.
+        weight: compared with the others.
+        outstanding: bytes it still has to fetch for its jobs.
+        available: bytes on its volume that are free and promised to nobody; None when it is not known.
+        pace: bytes a second, the most it fetched at lately; None when it showed none.
+        level: of its breaker.
     """
 
     name: str
@@ -30,6 +37,12 @@ class EngineView:
     capacity: int
     live: int
     alive: bool
+    trouble: str | None = None
+    weight: int = 1
+    outstanding: int = 0
+    available: int | None = None
+    pace: float | None = None
+    level: int = 0
 
     @property
     def room(self) -> int:
@@ -63,12 +76,13 @@ class Reject:
 Decision = Admit | Wait | Reject
 
 
-def decide(job: Job, engines: Mapping[str, EngineView], now: float, space: Space | None = None) -> Decision:
+def decide(job: Job, engines: Mapping[str, EngineView], now: float, space: Space | None = None, balance: Balance | None = None) -> Decision:
     """Whether a queued job may start now, and where.
 
     Args:
         now: the store's clock.
         space: on the engines' volumes; None for room without end.
+        balance: which of several engines it is; None takes them in turns, from the first.
     """
     if needs_probe(job):
         return Wait(Reason.PROBE, "its source is being asked for its size")
@@ -86,14 +100,15 @@ def decide(job: Job, engines: Mapping[str, EngineView], now: float, space: Space
         return Reject(_text(shortages.values()))
     alive = _suited(job, [engine for engine in able if engine.alive])
     if not alive:
-        return Wait(Reason.ENGINE, f"{_names(able)} does not answer; the job starts when it is back")
+        return Wait(Reason.ENGINE, _away(able, pinned=_pinned(job) is not None))
     roomy = [engine for engine in alive if shortages[engine.name] is None]
     if not roomy:
         return Wait(Reason.SPACE, f"waits: {_text(shortages[engine.name] for engine in alive)}")
     free = [engine for engine in roomy if engine.room > 0]
     if not free:
-        return Wait(Reason.SLOTS, f"all {sum(engine.capacity for engine in alive)} slots of {_names(alive)} are taken")
-    return Admit(choose(free).name)
+        tried = "".join(f"; {engine.name} {engine.trouble}" for engine in alive if engine.trouble)
+        return Wait(Reason.SLOTS, f"all {sum(engine.capacity for engine in alive)} slots of {_names(alive)} are taken{tried}")
+    return Admit(choose(balance or Balance(), job, free).name)
 
 
 def _undescribed(job: Job, now: float) -> Wait:
@@ -101,11 +116,6 @@ def _undescribed(job: Job, now: float) -> Wait:
         text = f"its .torrent file is fetched again in {job.not_before - now:.0f} s: {job.message or 'the last try failed'}"
         return Wait(Reason.DESCRIPTION, text, job.not_before)
     return Wait(Reason.DESCRIPTION, "its .torrent file is being fetched")
-
-
-def choose(free: list[EngineView]) -> EngineView:
-    """The engine with the largest share of its slots free; the first by name among equals."""
-    return min(free, key=lambda engine: (-engine.room / engine.capacity, engine.name))
 
 
 def _pinned(job: Job) -> str | None:
@@ -146,6 +156,11 @@ def beyond_all(job: Job, engines: Iterable[Features]) -> str | None:
 def _text(shortages: Iterable[Shortage | None]) -> str:
     """The words of the first of them, one that may pass before those that will not."""
     return min((shortage for shortage in shortages if shortage), key=lambda shortage: shortage.never).text
+
+
+def _away(engines: list[EngineView], *, pinned: bool) -> str:
+    troubles = "; ".join(f"{engine.name} {engine.trouble or 'does not answer'}" for engine in engines)
+    return f"{troubles}; the job starts when it is back" + (", for it is to run there" if pinned else "")
 
 
 def _names(engines: list[EngineView]) -> str:

@@ -69,6 +69,9 @@ class Space:
         volumes: by device.
         devices: of the engines whose free space is known, by their names.
         reserve: bytes that stay free on each.
+
+    Attributes:
+        whole: what is expected in all of the jobs that space is kept for, by engine.
     """
 
     def __init__(self, volumes: Mapping[Device, Volume], devices: Mapping[str, Device], reserve: int) -> None:
@@ -77,6 +80,7 @@ class Space:
         self._reserve = reserve
         self._held: dict[Device, tuple[str, int]] = {}
         self._kept: dict[str, int] = {}
+        self.whole: dict[str, int] = {}
 
     def shortage(self, job: Job, engine: str) -> Shortage | None:
         """Why there is no space for the job on this engine now; None when there is, or when the volume is not known."""
@@ -93,6 +97,11 @@ class Space:
             if holder != job.id and need > room - held:
                 return Shortage(f"{_needing(size, need)}, and a job that has waited longer for {size_text(held)} goes first")
         return None
+
+    def available(self, engine: str) -> int | None:
+        """What is free on its volume and promised to nobody; None when that is not known."""
+        device = self._devices.get(engine)
+        return None if device is None else self._volumes[device].available(self._reserve)
 
     def take(self, job: Job, engine: str) -> None:
         """Promise the job what it needs there."""
@@ -122,6 +131,7 @@ class Space:
     def include(self, kept: Iterable[Promised]) -> None:
         """Take off what was promised before. Of a volume that is not seen nothing counts as allocated."""
         for row in kept:
+            self.whole[row.engine] = self.whole.get(row.engine, 0) + row.whole
             here = self._devices.get(row.engine)
             if here is not None:
                 self._owe(here, row.whole if isinstance(here, str) else row.owed)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from worker.admission.balance import Balance
 from worker.admission.decide import EngineView, able_engines
 from worker.admission.space import Space, look
+from worker.admission.standing import duration
+from worker.breaker import Circuit
 from worker.jobs.model import Job
 from worker.ports import EngineSnapshot, Services
 
@@ -18,20 +22,57 @@ def seen_now(services: Services, short: Sequence[Job], now: float) -> tuple[dict
         now: the store's clock.
     """
     snapshots = services.coordinator.snapshots()
-    views, space = engine_views(services, snapshots), look(services, snapshots)
+    space = look(services, snapshots)
+    views = engine_views(services, snapshots, space, now)
     for job in short:
         space.hold(job, [view.name for view in able_engines(job, views) if view.alive], now)
     return views, space
 
 
-def engine_views(services: Services, snapshots: Mapping[str, EngineSnapshot]) -> dict[str, EngineView]:
+def engine_views(services: Services, snapshots: Mapping[str, EngineSnapshot], space: Space, now: float) -> dict[str, EngineView]:
     """Each configured engine."""
     live = services.store.engine_counts()
-    return {name: _view(name, snapshots.get(name), live.get(name, 0), services) for name in services.engines}
+    return {name: _view(name, snapshots.get(name), live.get(name, 0), services, space, now) for name in services.engines}
 
 
-def _view(name: str, snapshot: EngineSnapshot | None, live: int, services: Services) -> EngineView:
+def balance_now(services: Services) -> Balance:
+    """The strategy of the settings, and where it is."""
+    balance = Balance(services.settings.balancer)
+    return Balance(balance.strategy, services.coordinator.count_starts()) if balance.counts else balance
+
+
+def _view(name: str, snapshot: EngineSnapshot | None, live: int, services: Services, space: Space, now: float) -> EngineView:
     engine = services.engines[name]
-    alive = snapshot is not None and snapshot.error is None
-    ahead = snapshot.ahead if snapshot else 0
-    return EngineView(name, engine.features, engine.slots + ahead, live, alive)
+    view = EngineView(name, engine.features, engine.slots, live, False, weight=engine.weight, available=space.available(name))
+    if snapshot is None:
+        return view
+    tried = snapshot.breaker == Circuit.HALF_OPEN
+    return replace(
+        view,
+        capacity=min(1, engine.slots) if tried else engine.slots + snapshot.ahead,
+        alive=snapshot.error is None and snapshot.breaker != Circuit.OPEN,
+        trouble=trouble(snapshot, now),
+        outstanding=max(0, space.whole.get(name, 0) - snapshot.done),
+        pace=snapshot.pace,
+        level=snapshot.level,
+    )
+
+
+def engine_trouble(services: Services, name: str) -> str | None:
+    """What keeps an engine from the jobs it has, as its owner said last; None when nothing does, or nobody looks. Raises Transient."""
+    seen = services.coordinator.snapshots().get(name)
+    return trouble(seen, services.store.now()) if seen is not None and seen.error is not None else None
+
+
+def trouble(snapshot: EngineSnapshot, now: float) -> str | None:
+    """What is wrong with an engine, in words that go on from its name; None when nothing is."""
+    if snapshot.silent_since is not None:
+        return f"has not answered for {duration(max(0.0, now - snapshot.silent_since))}"
+    if snapshot.error is not None:
+        return "does not answer"
+    if snapshot.breaker == Circuit.OPEN:
+        left_s = max(0.0, (snapshot.until or 0.0) - now)
+        return f"rests for another {duration(left_s)} after failures of its own ({snapshot.reason})"
+    if snapshot.breaker == Circuit.HALF_OPEN:
+        return f"is tried with one job after failures of its own ({snapshot.reason})"
+    return None

@@ -9,7 +9,7 @@ from worker.admission.decide import Admit, Decision, Reject, Wait, decide
 from worker.admission.rates import crowded, without_token
 from worker.admission.standing import Standing, limited, standing, users_waiting
 from worker.admission.turns import holdings
-from worker.admission.views import seen_now
+from worker.admission.views import balance_now, engine_trouble, seen_now, trouble
 from worker.jobs.errors import NotFound, Transient
 from worker.jobs.model import Job
 from worker.jobs.states import Phase, Reason, State, Want
@@ -45,12 +45,13 @@ def why(services: Services, id: str) -> Why:
     job = services.store.get([id]).get(id)
     if job is None:
         raise NotFound("id", f"there is no job {id}", fix="haul list shows the jobs")
-    return _queued(services, job) if job.state is State.QUEUED else Why(job, _explained(job))
+    return _queued(services, job) if job.state is State.QUEUED else Why(job, _explained(job) + _held_up(services, job))
 
 
 def overview(services: Services) -> dict[str, Any]:
     """What runs and waits, as JSON; live counts from the store, engines as their owners saw them last."""
     counts, snapshots, live = services.store.counts(), services.coordinator.snapshots(), services.store.engine_counts()
+    now = services.store.now()
     engines = []
     for name, engine in sorted(services.engines.items()):
         seen = snapshots.get(name)
@@ -68,6 +69,9 @@ def overview(services: Services) -> dict[str, Any]:
                 "items": seen.items if seen else None,
                 "foreign": seen.foreign if seen else None,
                 "owner": seen.owner if seen else None,
+                "weight": engine.weight,
+                "breaker": seen.breaker if seen else None,
+                "trouble": trouble(seen, now) if seen else None,
             }
         )
     return {
@@ -75,7 +79,7 @@ def overview(services: Services) -> dict[str, Any]:
         "waiting": services.coordinator.waiting_size(),
         "intake": services.coordinator.intake_size(),
         "parked": services.coordinator.parked_size(),
-        **users_waiting(services, services.store.now()),
+        **users_waiting(services, now),
         "engines": engines,
     }
 
@@ -104,7 +108,7 @@ def _decision(services: Services, job: Job, now: float) -> Decision:
     """As the next admission would decide, were it this job's turn."""
     views, space = seen_now(services, services.store.short_of_space(SHORT_LOOK), now)
     held = holdings(services.store.slot_counts(), services.tiers)
-    decision = crowded(services.tiers.fresh(), views.values()) or decide(job, views, now, space)
+    decision = crowded(services.tiers.fresh(), views.values()) or decide(job, views, now, space, balance_now(services))
     if isinstance(decision, Admit) or (isinstance(decision, Wait) and decision.reason is Reason.SLOTS):
         decision = limited(job, held, services.tiers) or decision
     return without_token(services, job, now) or decision if isinstance(decision, Admit) else decision
@@ -128,6 +132,20 @@ def _following(services: Services, transfer: str) -> str:
         fresh = None
     shown = fresh or leader.progress
     return f"{text}; {min(100, 100 * shown.done // shown.total)} % done" if shown.total else text
+
+
+def _held_up(services: Services, job: Job) -> str:
+    """What the engine of a job that needs it does instead of its work; empty when it does that, or when nobody knows."""
+    if job.transfer is None or job.state not in (State.SUBMITTING, State.DOWNLOADING, State.FINISHING):
+        return ""
+    try:
+        trouble = engine_trouble(services, job.transfer.engine)
+    except Transient:
+        return ""
+    if trouble is None:
+        return ""
+    stays = "; it was asked for by name, so the job goes on there when it is back" if job.engine else ""
+    return f"; {job.transfer.engine} {trouble}{stays}"
 
 
 def _explained(job: Job) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from worker.breaker import Circuit
 from worker.jobs.model import SourceKind
 from worker.jobs.states import Cause, Phase, Reason, State, Want
 
@@ -142,6 +143,9 @@ class EngineView(BaseModel):
     items: int | None = Field(description="everything it has, whoever gave it")
     foreign: int | None = Field(description="items that are not ours; they are left alone")
     owner: str | None
+    weight: int = Field(description="its part of what engines share, compared with the others'")
+    breaker: Circuit | None = Field(description="closed: it is given jobs; open: none; half-open: one, to show that it works")
+    trouble: str | None = Field(description="why it is not given jobs, or one only, in words that go on from its name")
 
 
 class EngineList(BaseModel):

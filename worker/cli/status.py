@@ -128,7 +128,9 @@ def _waiting_lines(seen: Mapping[str, Any]) -> list[str]:
 
 def _engine_line(engine: Mapping[str, Any]) -> str:
     if not engine["up"]:
-        return f"{engine['name']:12} DOWN  {engine['error']}"
+        silent = f"; it {engine['trouble']}" if engine["breaker"] == "open" else ""
+        return f"{engine['name']:12} DOWN  {engine['error']}{silent}"
     slots = f"{engine['live']}/{engine['slots']} slots"
     foreign = f", {engine['foreign']} items that are not Haul's" if engine["foreign"] else ""
-    return f"{engine['name']:12} up    {slots}, {size_text(engine['speed'])}/s, {size_text(engine['free_bytes'])} free{foreign}"
+    trouble = f"; it {engine['trouble']}" if engine["trouble"] else ""
+    return f"{engine['name']:12} up    {slots}, {size_text(engine['speed'])}/s, {size_text(engine['free_bytes'])} free{foreign}{trouble}"

@@ -186,6 +186,12 @@ class FakeCoordinator(FakeWaiting):
 
     # ---- progress and snapshots ----
 
+    def count_starts(self, more: int = 0) -> int:
+        """See `ports.Coordinator`."""
+        with self._open() as memory:
+            memory.starts += more
+            return memory.starts - more
+
     def put_progress(self, engine: str, rows: Mapping[str, Progress]) -> None:
         """See `ports.Coordinator`."""
         with self._open() as memory:

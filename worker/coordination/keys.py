@@ -17,6 +17,7 @@
 | `<p>:waiting:shares`    | hash   | until the next move | user -> by how much a second the turn moves                |
 | `<p>:waiting:clock`     | hash   | -                   | where newcomers begin; see `waiting_move.lua`              |
 | `<p>:waiting:freed`     | hash   | 15 min              | slots that became free in each minute; see there           |
+| `<p>:starts`            | string | -                   | jobs that were started, ever; turns of engines go by it    |
 | `<p>:progress:<engine>` | hash   | 60 s                | job id -> JSON                                             |
 | `<p>:engine:<engine>`   | string | 15 s                | the owner's snapshot, JSON                                 |
 | `<p>:engines`           | set    | -                   | names of engines with a snapshot, or that had one          |
@@ -88,6 +89,11 @@ class Keys:
     def bucket(self, name: str) -> str:
         """String: what is in a token bucket."""
         return f"{self.prefix}:bucket:{name}"
+
+    @property
+    def starts(self) -> str:
+        """String: how many jobs were started."""
+        return f"{self.prefix}:starts"
 
     def progress(self, engine: str) -> str:
         """Hash: the progress of an engine's jobs."""

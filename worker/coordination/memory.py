@@ -32,6 +32,7 @@ class Memory:
     waiting: WaitingIndex = field(default_factory=WaitingIndex)
     reminders: dict[str, float] = field(default_factory=dict)
     buckets: dict[str, Level] = field(default_factory=dict)
+    starts: int = 0
     progress: dict[str, tuple[dict[str, str], float]] = field(default_factory=dict)
     snapshots: dict[str, tuple[str, float]] = field(default_factory=dict)
     events: list[tuple[str, str]] = field(default_factory=list)

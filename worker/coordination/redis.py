@@ -180,6 +180,11 @@ class RedisCoordinator(RedisWaiting):
 
     # ---- progress and snapshots ----
 
+    def count_starts(self, more: int = 0) -> int:
+        """See `ports.Coordinator`."""
+        with self._connection.answers():
+            return int(self._redis.incrby(self._keys.starts, more)) - more
+
     def put_progress(self, engine: str, rows: Mapping[str, Progress]) -> None:
         """See `ports.Coordinator`. Readers see the old rows or the new ones."""
         key = self._keys.progress(engine)

@@ -108,6 +108,10 @@ class EngineSnapshot:
         budgets: what its downloads can use of each tier's and user's bandwidth (`supervision.caps.Demand`), by the budget's name.
         unheld: downloads that do not show the limit they were given.
         budget, zone: what its owner divides among the engines, as it is written (`worker.bandwidth`), and by which time zone.
+        breaker: its state (`worker.breaker.Circuit`), level, and until when it rests and since when it is silent, on the
+            store's clock; `reason` is why.
+        pace: bytes a second, the most it fetched at lately; None when it showed none.
+        done: bytes it has of the jobs it has now.
     """
 
     name: str
@@ -129,6 +133,13 @@ class EngineSnapshot:
     unheld: int = 0
     budget: str = ""
     zone: str = ""
+    breaker: str = "closed"
+    level: int = 0
+    until: float | None = None
+    silent_since: float | None = None
+    reason: str = ""
+    pace: float | None = None
+    done: int = 0
 
 
 class StreamReset(Exception):
@@ -248,6 +259,9 @@ class Coordinator(Protocol):
 
     def tokens(self, asked: Sequence[Bucket]) -> list[float]:
         """What is in each bucket now; takes nothing."""
+
+    def count_starts(self, more: int = 0) -> int:
+        """Count so many starts of jobs, over all processes; returns how many there were before. Losing the count does no harm."""
 
     def put_progress(self, engine: str, rows: Mapping[str, Progress]) -> None:
         """Replace what is shown of an engine's jobs."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from worker.breaker import Breaker
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
@@ -218,6 +219,12 @@ class JobStore(Protocol):
 
     def set_limits(self, values: Mapping[str, Any], drop: Iterable[str] = ()) -> None:
         """Set limits of one's own, and forget others; those that are not named stay. Idempotent."""
+
+    def breakers(self) -> dict[str, Breaker]:
+        """The breakers of engines, by name; an engine without one never failed."""
+
+    def keep_breaker(self, engine: str, breaker: Breaker, lease: Lease) -> None:
+        """Keep the breaker of an engine in place of the one before. Raises LeaseLost as `apply` does."""
 
     def slot_counts(self) -> dict[tuple[str, str], int]:
         """How many jobs of each (user, tier) take a slot; costs grow with those that do, not with those that wait."""

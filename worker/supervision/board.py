@@ -12,6 +12,7 @@ from worker.jobs.model import Progress
 from worker.jobs.states import State
 from worker.ports import Engine, EngineSnapshot, Item, Lease, Poll, Services
 from worker.supervision.diff import Watched
+from worker.supervision.health import Health
 from worker.supervision.throttle import Share
 
 PROGRESS_STORE_S = 5.0
@@ -31,9 +32,10 @@ def shown(watched: Mapping[str, Watched], poll: Poll) -> dict[str, Item]:
 class Board:
     """Written by one owner each tick. Redis being away hides it from others and stops nothing."""
 
-    def __init__(self, services: Services, engine: Engine) -> None:
+    def __init__(self, services: Services, engine: Engine, health: Health) -> None:
         self._services = services
         self._engine = engine
+        self._health = health
         self._ends: deque[float] = deque(maxlen=AHEAD_MAX)
         self._shown: Mapping[str, Progress] = {}
         self._stored: Mapping[str, Progress] = {}
@@ -77,7 +79,7 @@ class Board:
         return known
 
     def _snapshot(self, poll: Poll | None, error: str | None, foreign: int, share: Share) -> EngineSnapshot:
-        now = time.monotonic()
+        now, breaker = time.monotonic(), self._health.breaker
         return EngineSnapshot(
             name=self._engine.name,
             slots=self._engine.slots,
@@ -98,4 +100,11 @@ class Board:
             unheld=share.unheld,
             budget=share.budget,
             zone=self._services.settings.timezone,
+            breaker=str(breaker.state),
+            level=breaker.level,
+            until=breaker.until,
+            silent_since=breaker.silent_since,
+            reason=breaker.reason,
+            pace=self._health.pace,
+            done=sum(row.done for row in self._shown.values()),
         )

@@ -19,6 +19,7 @@ class Action(StrEnum):
     FINISH = "finish"  # recorded as paused, and all its bytes are here
     RESUME = "resume"  # it should run and stood still
     STOP = "stop"  # recorded as paused, and it ran
+    MOVE = "move"  # its engine does not answer: it goes on at another one
     FORGET = "forget"  # its job has ended, or goes on under another name
     ORPHAN = "orphan"  # there is no job
     DELETE = "delete"  # a work directory that nobody needs any more

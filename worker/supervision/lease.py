@@ -89,12 +89,20 @@ class Fenced:
 
     Args:
         opened: gives orders the limits they begin with.
+        told: is given the answers to orders.
     """
 
-    def __init__(self, engine: Engine, held: Held, opened: Callable[[Sequence[Order]], Sequence[Order]] = list) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        held: Held,
+        opened: Callable[[Sequence[Order]], Sequence[Order]] = list,
+        told: Callable[[Sequence[Fault | None]], None] = lambda _: None,
+    ) -> None:
         self._engine = engine
         self._opened = opened
         self._held = held
+        self._told = told
         self.name, self.slots, self.weight, self.directory = engine.name, engine.slots, engine.weight, engine.directory
         self.features, self.rpc_timeout_s = engine.features, engine.rpc_timeout_s
         self.handle, self.poll, self.close = engine.handle, engine.poll, engine.close
@@ -107,7 +115,9 @@ class Fenced:
         """See `ports.Engine`. Raises LeaseLost, too."""
         opened = self._opened(orders)
         self.require()
-        return self._engine.submit(opened)
+        faults = self._engine.submit(opened)
+        self._told(faults)
+        return faults
 
     def pause(self, handles: Sequence[str]) -> None:
         """See `ports.Engine`. Raises LeaseLost, too."""

@@ -19,6 +19,8 @@ from worker.supervision.allocation import Allocation
 from worker.supervision.board import Board, shown
 from worker.supervision.corrections import Action, Corrections
 from worker.supervision.diff import Findings, Patience, Terms, Watched, diff
+from worker.supervision.failover import Failover
+from worker.supervision.health import Health
 from worker.supervision.lease import Fenced, Held, engine_lease
 from worker.supervision.leftovers import Leftovers
 from worker.supervision.reconcile import Reconciler
@@ -44,19 +46,21 @@ class Owner:
         self.ticked_at = time.monotonic()
         self._services = services
         self._held = Held(services.store, engine_lease(engine.name), services.owner)
-        self.engine = engine = Fenced(engine, self._held, lambda orders: self._throttle.opened(orders, self._watched))
+        self._health = Health(services, engine.name)
+        self.engine = engine = Fenced(
+            engine, self._held, lambda orders: self._throttle.opened(orders, self._watched), self._health.submitted
+        )
         self._corrections = Corrections(services.metrics, engine.name)
         self._reconciler = Reconciler(services, engine, self._corrections)
         self._watched: dict[str, Watched] = {}
-        self._board = Board(services, engine)
-        self._leftovers = Leftovers(services, engine)
-        self._throttle = Throttle(services, engine)
+        self._board = Board(services, engine, self._health)
+        self._leftovers, self._throttle = Leftovers(services, engine), Throttle(services, engine)
         self._patience = Patience(STALLED_S, services.settings.stall_timeout_s, services.settings.metadata_timeout_s)
         self._session: str | None = None
         self._again = Again(services)
         self._allocation = Allocation(engine)
-        self._token = 0
-        self._loaded_at = float("-inf")
+        self._failover = Failover(services, engine, self._health, self._board, self._corrections, self._again)
+        self._token, self._loaded_at = 0, float("-inf")
         self._error: str | None = None
         self._stopping = False
 
@@ -79,6 +83,8 @@ class Owner:
             if (lease := self._held.keep()) is None:
                 self._standby()
                 return 0
+            if self._failover.covers(lease, self._error):
+                return 0
             with self._services.metrics.ticks.labels(self.engine.name).time():
                 moved = self.tick(lease)
             self._say(None)
@@ -99,14 +105,15 @@ class Owner:
         """Look at the engine once and follow; returns how many downloads started or ended."""
         self._reload(lease)
         started = self._attend(lease)
-        poll = self.engine.poll()
+        poll = self._health.look(lease, self.engine)
         fresh = poll.session != self._session or self._error is not None
-        if poll.session != self._session:
+        if fresh:
             self._session = poll.session
-            self._loaded_at = float("-inf")  # restarted: every record is compared anew, now
+            self._loaded_at = float("-inf")  # it was restarted, or away: every record is compared anew, now
             self._reload(lease)
         found = diff(self._watched, poll.items, time.monotonic(), self._patience)
         ended = self._follow(lease, poll, found)
+        self._health.judge(lease, self._watched, poll, found)
         self._held.require()  # what is shown in Redis carries no token
         self._board.show(lease, self._allocation.measured(shown(self._watched, poll)))
         if self._held.has_time_for(self.engine.rpc_timeout_s):
@@ -188,10 +195,8 @@ class Owner:
         services.failpoints.hit("tick.recorded")
         self._count(jobs, by_job, found, paused)
         self._after(lease, jobs, by_job, found)
-        return sum(not self._downloads(handle) for handle in (*found.complete, *found.failed, *found.dead))
-
-    def _downloads(self, handle: str) -> bool:
-        return handle in self._watched and self._watched[handle].state is State.DOWNLOADING
+        over = (self._watched.get(handle) for handle in (*found.complete, *found.failed, *found.dead))
+        return sum(known is None or known.state is not State.DOWNLOADING for known in over)
 
     def _after(self, lease: Lease, jobs: dict[str, Job], by_job: dict[str, str], found: Findings) -> None:
         """Bring the engine and what is remembered in line with the records."""
@@ -203,15 +208,12 @@ class Owner:
             if job.state is State.DOWNLOADING and job.want is Want.RUN and handle in found.stopped:
                 again[handle] = job
         if self._held.has_time_for(self.engine.rpc_timeout_s):
-            spent = [handle for handle in (*found.failed, *found.dead) if not self._wanted(handle)]
+            over = {handle: self._watched.get(handle) for handle in (*found.failed, *found.dead)}
+            spent = [handle for handle, known in over.items() if known is None or known.state is State.PAUSED]  # handed over anew, if ever
             self._correct(lease, spent, again, found.running)
         for some, step in ((found.complete, Step.FINISH), (found.stopped, Step.ADMIT), (jobs, Step.NOTIFY)):
             if some:
                 self._services.nudger.nudge(step)
-
-    def _wanted(self, handle: str) -> bool:
-        """Whether an item that failed is still needed; what is paused is handed over anew when it is resumed."""
-        return handle in self._watched and self._watched[handle].state is not State.PAUSED
 
     def _count(self, jobs: dict[str, Job], by_job: dict[str, str], found: Findings, paused: set[str]) -> None:
         self._let_go(jobs.values())

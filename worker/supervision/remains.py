@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from worker.jobs.directories import WORK, delete_work_directory, is_spent, work_directory
+from worker.jobs.states import State
 from worker.jobs.transfer import maker
 from worker.ports import Services
 from worker.supervision.corrections import Action, Corrections
@@ -42,13 +43,16 @@ class Remains:
         self._corrections.made(Action.DELETE, len(spent))
 
     def _spent(self, busy: Collection[str | None]) -> list[str]:
-        """Transfers that no job holds or waits for, and whose maker's record says that it has let go of them."""
+        """Transfers that no job holds or waits for, and whose maker's record says that it has let go of them; or that went elsewhere."""
         store, names = self._services.store, [name for name in self._next() if name not in busy]
         makers = store.get({maker(name) for name in names})
+        holders = [(job.transfer, job.state) for job in store.holding(names) if job.transfer is not None] if names else []
+        here = {transfer.id for transfer, _ in holders if transfer.engine == self._engine.name}
+        elsewhere = {transfer.id for transfer, state in holders if state is not State.QUEUED} - here
         known = [name for name in names if (job := makers.get(maker(name))) is not None and (is_spent(job) or job.handed)]
-        held = {job.transfer.id for job in store.holding(known) if job.transfer is not None} if known else set()
+        held = {transfer.id for transfer, _ in holders}
         followed = {job.following for job in store.following(known, LOOK_MAX)} if known else set()
-        return [name for name in known if name not in held and name not in followed]
+        return [name for name in names if name in elsewhere or (name in known and name not in held and name not in followed)]
 
     def _next(self) -> list[str]:
         home = Path(self._engine.directory, WORK)

@@ -34,6 +34,7 @@ TORRENTS = "torrents"
 LEASES = "leases"
 RUNS = "runs"
 LIMITS = "limits"
+BREAKERS = "breakers"
 COUNTERS = "counters"
 
 #: The server's clock in milliseconds, read by the server at each use: no clock of ours decides whether a lease is over.

@@ -24,6 +24,7 @@ from worker.jobs.states import State
 from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run
 from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
 from worker.store.mongo import queries
+from worker.store.mongo.breakers import MongoBreakers
 from worker.store.mongo.collection import MongoCollection
 from worker.store.mongo.connection import MongoConnection
 from worker.store.mongo.documents import Document, check_follows, job_of, new_document, run_document, run_of
@@ -33,7 +34,7 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 
-class MongoStore(MongoSums):
+class MongoStore(MongoSums, MongoBreakers):
     """See `JobStore` for the promises. Safe for many threads; every call ends within two time-outs of the connection.
 
     A lease is looked at twice. It is read before a write, which refuses a token that was replaced; and every update of the
@@ -46,9 +47,8 @@ class MongoStore(MongoSums):
         self._connection = connection
         self._jobs = MongoCollection(connection, queries.JOBS)
         self._torrents = MongoCollection(connection, queries.TORRENTS)
-        self._leases = MongoCollection(connection, queries.LEASES)
-        self._runs = MongoCollection(connection, queries.RUNS)
-        self._limits = MongoCollection(connection, queries.LIMITS)
+        self._leases, self._runs = MongoCollection(connection, queries.LEASES), MongoCollection(connection, queries.RUNS)
+        self._limits, self._breakers = MongoCollection(connection, queries.LIMITS), MongoCollection(connection, queries.BREAKERS)
         self._counters = MongoCollection(connection, queries.COUNTERS)
 
     def now(self) -> float:

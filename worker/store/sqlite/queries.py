@@ -101,6 +101,12 @@ SET_LIMIT = "INSERT INTO limits (name, value) VALUES (:name, :value) ON CONFLICT
 DROP_LIMIT = "DELETE FROM limits WHERE name = :name"
 SLOT_COUNTS = f"SELECT user, tier, count(*) FROM jobs INDEXED BY jobs_in_slot WHERE state IN ({_IN_SLOT}) GROUP BY user, tier"  # noqa: S608
 
+# ---- breakers ----
+BREAKERS = "SELECT engine, document FROM breakers"
+KEEP_BREAKER = (
+    "INSERT INTO breakers (engine, document) VALUES (:engine, :document) ON CONFLICT (engine) DO UPDATE SET document = excluded.document"
+)
+
 # ---- torrents ----
 KEEP_TORRENT = "INSERT INTO torrents (id, document) VALUES (:id, :document) ON CONFLICT (id) DO NOTHING"
 TORRENTS = "SELECT id, document FROM torrents WHERE id IN (SELECT value FROM json_each(:ids))"

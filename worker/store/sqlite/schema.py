@@ -21,6 +21,9 @@ JOBS_UNPOSTED = """
 #: What was set at run time; the value is JSON.
 LIMITS = "CREATE TABLE limits (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 
+#: `worker.breaker.Breaker` of each engine, JSON.
+BREAKERS = "CREATE TABLE breakers (engine TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID"
+
 #: Of a column, not of the document: an index on an expression is reckoned anew at each write of the row.
 JOBS_BY_USER_AND_TIME = "CREATE INDEX jobs_by_user_and_time ON jobs (user, created_at)"
 #: Small, however many jobs there are, and `slot_counts` reads nothing else.
@@ -129,6 +132,7 @@ TABLES = (
     JOBS_IN_SLOT,
     *SPACE,
     *JOBS_SHARED,
+    BREAKERS,
     "INSERT INTO meta VALUES (1, '', 0, 0, 0)",
 )
 
@@ -176,6 +180,7 @@ UPGRADES: Mapping[int, tuple[str, ...]] = {
         "UPDATE jobs SET created_at = json_extract(document, '$.created_at')",
         "DROP INDEX IF EXISTS jobs_by_user_and_time",
         JOBS_BY_USER_AND_TIME,
+        BREAKERS,
     ),
 }
 
