@@ -11,6 +11,7 @@
     notify                the outside is told                                        notify/outbox.py
     webhook               each event is posted to the receiver of its job            notify/webhook.py
     control · why         what a user asks, and what a user is told                  admission/control.py, why.py
+    drain · undrain       whether an engine is given work                            admission/drains.py
 
 A nudge makes a step look soon; `sweep` finds whatever no nudge told of.
 """
@@ -28,6 +29,7 @@ from worker.admission.bandwidth import bandwidth, set_bandwidth
 from worker.admission.control import control
 from worker.admission.describe import describe
 from worker.admission.doors import Accepted, accept, enqueue, intake
+from worker.admission.drains import away_on_purpose, drain, undrain
 from worker.admission.probing import probe
 from worker.admission.queue import is_whole, rebuild
 from worker.admission.why import Why, overview, why
@@ -42,14 +44,17 @@ __all__ = [
     "Why",
     "accept",
     "allowance",
+    "away_on_purpose",
     "bandwidth",
     "control",
+    "drain",
     "enqueue",
     "limits",
     "overview",
     "run",
     "set_bandwidth",
     "sweep",
+    "undrain",
     "why",
 ]
 

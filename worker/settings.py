@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker.bandwidth import read_budget
+from worker.engine_list import read_lines
 from worker.limits import FREE_BYTES_MIN, SPACE_RESERVE_BYTES
 from worker.sizes import read_size
 
@@ -106,6 +107,7 @@ class Settings(BaseSettings):
     store_url: SecretStr = SecretStr("")
     redis_url: SecretStr = SecretStr(EMBEDDED)
     engines: Annotated[tuple[SecretStr, ...], NoDecode] = (SecretStr(EMBEDDED),)
+    engines_file: Path | None = None
     profile: Literal["development", "staging", "production"] = "development"
     allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
     api_host: str = "127.0.0.1"
@@ -135,7 +137,12 @@ class Settings(BaseSettings):
     qbittorrent: str | None = None
     valkey: str | None = None
 
-    @field_validator("engines", "api_keys", "webhooks", "allow_networks", mode="before")
+    @field_validator("engines", mode="before")
+    @classmethod
+    def _engine_list(cls, value: Any) -> Any:
+        return tuple(address for _, address in read_lines(value)) if isinstance(value, str) else value
+
+    @field_validator("api_keys", "webhooks", "allow_networks", mode="before")
     @classmethod
     def _comma_list(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -180,7 +187,7 @@ class Settings(BaseSettings):
         read_budget(value)
         return value
 
-    @field_validator("data_dir", "tiers")
+    @field_validator("data_dir", "tiers", "engines_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         if value is None:

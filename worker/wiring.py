@@ -7,17 +7,19 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from worker import logs, pipeline
 from worker.coordination.redis import RedisCoordinator
+from worker.engines.file import Defaults
+from worker.engines.live import LiveEngines
 from worker.engines.registry import build_engines
 from worker.failpoints import Failpoints
 from worker.jobs.errors import Transient
 from worker.metrics import Metrics
 from worker.notify.stream import StreamNotifier
-from worker.ports import SWEEPER, Coordinator, Services, Step
+from worker.ports import SWEEPER, Coordinator, Engine, FixedPool, JobStore, Pool, Services, Step
 from worker.settings import Settings, SettingsError
 from worker.store import open_store
 from worker.supervision.supervisor import Supervisor
@@ -95,11 +97,12 @@ def build(settings: Settings, send: Callable[[str], object] | None = None) -> Se
         raise SettingsError(f"HAUL_FAILPOINT: {error}") from None
     store = open_store(settings.store_address, profile=settings.profile)
     gc.freeze()  # what is loaded stays: without this each full collection walks over all of it, a sixth of an admission's time
+    engines, pool = _engines(settings, store)
     return Services(
         settings=settings,
         store=store,
         coordinator=coordinator,
-        engines=build_engines(settings.engine_addresses, directory=volume(settings), slots=settings.slots),
+        engines=engines,
         nudger=TaskNudger(coordinator, send, metrics) if send else WakeNudger(coordinator, metrics),
         notifier=StreamNotifier(coordinator),
         clock=WallClock(),
@@ -107,7 +110,20 @@ def build(settings: Settings, send: Callable[[str], object] | None = None) -> Se
         failpoints=failpoints,
         owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
         tiers=LiveTiers(settings.tiers, store),
+        pool=pool,
     )
+
+
+def _engines(settings: Settings, store: JobStore) -> tuple[Mapping[str, Engine], Pool]:
+    if settings.engines_file is None:
+        return build_engines(settings.engine_addresses, directory=volume(settings), slots=settings.slots), FixedPool()
+    live = LiveEngines(settings.engines_file, engine_defaults(settings), store)
+    return live, live
+
+
+def engine_defaults(settings: Settings) -> Defaults:
+    """What addresses of engines leave open."""
+    return Defaults(volume(settings), settings.slots, settings.data_dir)
 
 
 def build_supervisor(services: Services) -> Supervisor:

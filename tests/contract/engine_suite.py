@@ -5,6 +5,7 @@ An implementation's test module gives a `Harness` and subclasses `EngineSuite`.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -345,6 +346,7 @@ class EngineSuite:
         assert poll.free_bytes is not None
         assert poll.free_bytes > 0
         assert list(poll.items) == [handle]
+        assert re.fullmatch(r"\w+ \d+\.\d+[\w.]*", str(poll.version)), "the program says what it is"
 
 
 class HttpSuite:

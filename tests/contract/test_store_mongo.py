@@ -17,6 +17,7 @@ from pymongo import MongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from tests.contract.breaker_suite import BreakerSuite
+from tests.contract.drains_suite import DrainsSuite
 from tests.contract.limits_suite import LimitsSuite
 from tests.contract.store_jobs import NOW, WAIT_S, a_job, a_torrent_job, admitted, change, downloading, some_jobs, until
 from tests.contract.store_races import StoreRaces
@@ -84,6 +85,10 @@ class TestLimits(LimitsSuite):
 
 
 class TestBreakers(BreakerSuite):
+    pass
+
+
+class TestDrains(DrainsSuite):
     pass
 
 
@@ -383,6 +388,7 @@ FINDS: dict[str, tuple[str, dict[str, Any], queries.Order, str]] = {
     "page of states": (queries.JOBS, queries.page(_DONE, 9), queries.NEWEST, "jobs_by_state"),
     "counts": (queries.JOBS, pipelines.counts(State)[0]["$match"], [], "jobs_by_state"),
     "engine_counts": (queries.JOBS, pipelines.engine_counts()[0]["$match"], [], "jobs_at_engine"),
+    "engine_states": (queries.JOBS, pipelines.engine_states()[0]["$match"], [], "jobs_at_engine"),
     "user_counts": (queries.JOBS, pipelines.user_counts(["u"])[0]["$match"], [], "jobs_by_user"),
     "user_bytes": (queries.JOBS, pipelines.user_bytes(["u"], NOW)[0]["$match"], [], "jobs_by_user_and_time"),
     "slot_counts": (queries.JOBS, pipelines.slot_counts()[0]["$match"], [], "jobs_at_engine"),

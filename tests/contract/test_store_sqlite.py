@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.breaker_suite import BreakerSuite
+from tests.contract.drains_suite import DrainsSuite
 from tests.contract.limits_suite import LimitsSuite
 from tests.contract.store_jobs import NOW, a_job, a_torrent_job, admitted, change, described, some_jobs, started
 from tests.contract.store_races import StoreRaces
@@ -54,6 +55,10 @@ class TestLimits(LimitsSuite):
 
 
 class TestBreakers(BreakerSuite):
+    pass
+
+
+class TestDrains(DrainsSuite):
     pass
 
 
@@ -225,7 +230,7 @@ def test_a_file_of_the_fourth_version_becomes_like_a_new_one_and_knows_when_its_
     store.close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE jobs SET document = ?", (json.dumps(to_document(job)),))
-        connection.execute("DROP TABLE breakers")
+        connection.executescript("DROP TABLE breakers; DROP TABLE drains")
         connection.execute("DROP INDEX jobs_by_user_and_time")
         connection.execute("ALTER TABLE jobs DROP COLUMN created_at")
         connection.execute("CREATE INDEX jobs_by_user_and_time ON jobs (user, json_extract(document, '$.created_at'))")
@@ -310,11 +315,12 @@ def test_every_query_goes_by_an_index_and_sorts_nothing(connection: sqlite3.Conn
         "SCAN leases",
         "SCAN limits",
         "SCAN breakers",
+        "SCAN drains",
         "SCAN jobs USING INDEX jobs_unsent",
     )  # the ids asked for; a row an engine, twice; what an operator set; what is looked for
     if name in ("RUNS", "page of any "):
         allowed += ("SCAN runs", "SCAN jobs")  # the tables' own order, and a limit
-    if name in ("COUNTS", "ENGINE_COUNTS", "SLOT_COUNTS", "FOLLOWED"):
+    if name in ("COUNTS", "ENGINE_COUNTS", "ENGINE_STATES", "SLOT_COUNTS", "FOLLOWED"):
         allowed += ("SCAN jobs USING COVERING INDEX",)  # all of them are counted
     if name in ("PROMISED", "SHORT_OF_SPACE"):
         allowed += ("SCAN jobs USING COVERING INDEX jobs_promised", "SCAN jobs USING INDEX jobs_short")  # partial, read in its order
@@ -343,6 +349,7 @@ def test_every_query_goes_by_an_index_and_sorts_nothing(connection: sqlite3.Conn
         ("COUNTS", "COVERING INDEX jobs_by_state"),
         ("COUNTS_OF", "COVERING INDEX jobs_by_state"),
         ("ENGINE_COUNTS", "COVERING INDEX jobs_at_engine"),
+        ("ENGINE_STATES", "COVERING INDEX jobs_at_engine"),
         ("RUNS_OF", "runs_by_name (name=?)"),
     ],
 )

@@ -16,7 +16,7 @@ INWARD = frozenset({"now", "handle", "close", "rest"})
 READS = frozenset(
     {
         *("get", "at_engine", "needing_owner", "in_state", "undescribed", "unprobed", "unsent", "unposted", "counts", "engine_counts"),
-        *("torrents", "promised", "short_of_space", "holding", "following", "sharing", "followed"),
+        *("drains", "engine_states", "torrents", "promised", "short_of_space", "holding", "following", "sharing", "followed"),
         *("poll", "files", "intake_size", "waiting_heads", "waiting_size", "snapshots", "looked"),
     }
 )

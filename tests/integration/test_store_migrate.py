@@ -25,7 +25,7 @@ from worker.cli.lock import held
 from worker.failpoints import Failpoints
 from worker.jobs.model import Job
 from worker.jobs.states import State
-from worker.ports import Change, Inserted, Run
+from worker.ports import Change, Drain, Inserted, Run
 from worker.store import open_store
 from worker.store.migrate import NotCopied, compare, copy
 from worker.store.sqlite.store import SqliteStore
@@ -299,6 +299,20 @@ def test_limits_set_at_run_time_go_along_and_others_are_not_overwritten(haul: Ha
     assert "limit tiers/rate/free" in ended.err
     with closing(open_store(any_target)) as store:
         assert store.limits() == {**mine, "tiers/rate/free": 3}
+
+
+def test_engines_that_are_drained_stay_so_in_the_copy_and_are_not_overwritten(haul: Haul, source: str, any_target: str) -> None:
+    mine = {"aria2": Drain(move=True, since=NOW), "gone": Drain(since=NOW)}
+    with closing(open_store(source)) as store:
+        for engine, drain in mine.items():
+            store.drain(engine, drain)
+    assert haul(source, any_target).code == 0
+    with closing(open_store(any_target)) as store:
+        assert store.drains() == mine
+        store.drain("aria2", Drain())
+    ended = haul(source, any_target)
+    assert ended.code == 1
+    assert "drain aria2" in ended.err
 
 
 def test_what_does_not_come_back_as_it_was_given_ends_the_copy(source: str, tmp_path: Path) -> None:

@@ -69,4 +69,5 @@ jobs = st.builds(
     hook=st.none() | hooks,
     created_at=times,
     updated_at=times,
+    max_speed=st.none() | sizes,
 )

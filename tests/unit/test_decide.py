@@ -8,8 +8,10 @@ import pytest
 
 from worker.admission.balance import Balance
 from worker.admission.decide import Admit, EngineView, Wait, decide
+from worker.admission.space import Space, Volume
 from worker.jobs.description import Description
 from worker.jobs.model import Job, SourceKind, Transfer, new_job
+from worker.jobs.probe import Probe
 from worker.jobs.requests import parse, source
 from worker.jobs.states import Reason, State
 from worker.ports import Features
@@ -60,6 +62,27 @@ def test_a_job_whose_engines_rest_is_told_of_each_why() -> None:
     assert named.text == "b rests; the job starts when it is back, for it is to run there"
 
 
+def test_an_engine_that_is_drained_is_given_nothing_however_much_room_it_has() -> None:
+    drained = engine("a", capacity=100, draining=True)
+    assert drained.room == 0
+    assert decide(queued(), views(drained, engine("b")), 0) == Admit("b")
+
+
+@pytest.mark.parametrize("held_by", [engine("a", draining=True), None])
+def test_a_resumed_job_leaves_an_engine_that_is_drained_or_gone(held_by: EngineView | None) -> None:
+    resumed = queued(transfer=Transfer("t", "a", 1, "/v/.haul/t/a", 0.0))
+    others = [engine("b")]
+    assert decide(resumed, views(*others, *([held_by] if held_by else [])), 0) == Admit("b")
+    assert decide(resumed, views(*others, engine("a")), 0) == Admit("a"), "else it goes on where its bytes are"
+
+
+def test_a_job_that_fits_on_the_drained_engine_s_disk_alone_waits_for_it_and_is_not_refused() -> None:
+    space = Space({1: Volume(1 << 40, 1 << 40), 2: Volume(1 << 30, 1 << 30)}, {"a": 1, "b": 2}, reserve=0)
+    decision = decide(queued(probe=Probe(1 << 35)), views(engine("a", draining=True), engine("b")), 0, space)
+    assert isinstance(decision, Wait)
+    assert (decision.reason, decision.text.partition(";")[0]) == (Reason.ENGINE, "engine a is being drained")
+
+
 def test_equal_engines_are_taken_in_the_order_of_their_names() -> None:
     assert decide(queued(), views(engine("b"), engine("a")), 0) == Admit("a")
 
@@ -72,6 +95,11 @@ def test_equal_engines_are_taken_in_the_order_of_their_names() -> None:
         (queued(), [], Reason.ENGINE, "no engine can fetch http"),
         (queued(), [engine(features=Features(frozenset({SourceKind.MAGNET})))], Reason.ENGINE, "no engine can fetch http"),
         (queued(engine="z"), [engine()], Reason.ENGINE, "engine z is not set up"),
+        (queued(), [engine(draining=True)], Reason.ENGINE, "engine a is being drained"),
+        (queued(engine="a"), [engine(draining=True), engine("b")], Reason.ENGINE, "engine a is being drained"),
+        (queued(), [engine(draining=True), engine("b", draining=True)], Reason.ENGINE, "engines a, b are being drained"),
+        (queued(), [engine(draining=True), engine("b", alive=False)], Reason.ENGINE, "b does not answer"),
+        (queued(), [engine(draining=True), engine("b", live=2)], Reason.SLOTS, "all 2 slots of b are taken"),
         (queued(not_before=15.0, message="refused"), [engine()], Reason.SCHEDULE, "tries again in 5 s: refused"),
         (queued(not_before=15.0, reason=Reason.SPACE, message="no space"), [engine()], Reason.SPACE, "waits: no space"),
         (queued(engine="a"), [engine(features=TORRENTS)], Reason.ENGINE, "engine a cannot fetch http sources"),

@@ -95,7 +95,9 @@ class Desk:
     def keep(self, seconds: float = 2.0) -> dict[str, int | None]:
         """One division, so much later; what the engine holds each download to."""
         self.now += seconds
-        self.pacing.keep(self.engine, self.poll(), self.terms, self.now)
+        poll = self.poll()
+        if self.pacing.due(poll, self.now):
+            self.pacing.keep(self.engine, poll, self.terms, self.now)
         return {handle: work.limit for handle, work in self.engine._work.items()}
 
     def there(self, **budgets: Demand) -> None:
@@ -178,6 +180,7 @@ def test_a_users_own_bandwidth_and_a_jobs_limit_are_kept_within_the_tiers(desk: 
 def test_what_is_started_begins_with_what_it_would_have_if_all_newcomers_shared_with_those_at_work(desk: Desk) -> None:
     desk.allow(free=RATE)
     desk.submit("one", "two")
+    assert [work.limit for work in desk.engine._work.values()] == [500 * KIB] * 2
     assert desk.keep() == {"here-one-1": 500 * KIB, "here-two-1": 500 * KIB}
     desk.there(free=Demand(hungry=4))
     desk.keep()

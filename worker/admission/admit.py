@@ -46,7 +46,10 @@ def admit(services: Services, limit: int) -> int:
         batch.sort(waiting, turns)
         batch.sort_more([job for job in short if job.id not in waiting])
         batch.spend()
-        applied = services.store.apply(batch.changes, _kept(services, lease, begun)) if batch.changes else []
+        lease = _kept(services, lease, begun)
+        if batch.anew:
+            services.store.record_progress(batch.anew, lease)
+        applied = services.store.apply(batch.changes, lease) if batch.changes else []
         if applied:
             services.failpoints.hit("admit.recorded")
         left = [a.job for a in applied if a.won and a.job is not None and (a.job.state is not State.QUEUED or a.job.following)]

@@ -15,7 +15,7 @@ from worker.admission.turns import Turns
 from worker.admission.views import balance_now
 from worker.jobs.directories import work_directory
 from worker.jobs.errors import NoRoom
-from worker.jobs.model import Job, Transfer
+from worker.jobs.model import Job, Progress, Transfer
 from worker.jobs.needs import announced, expected
 from worker.jobs.states import Reason, State
 from worker.jobs.transfer import own_id
@@ -29,11 +29,13 @@ class Batch:
     Attributes:
         changes: to be written, in this order.
         aside: jobs that wait for something else than the room that is left, each with when it is looked at again.
+        anew: the progress of jobs whose bytes are at an engine that is drained, and are fetched again by another.
     """
 
     def __init__(self, services: Services, views: Mapping[str, EngineView], space: Space, leaders: Leaders, now: float) -> None:
         self.changes: list[Change] = []
         self.aside: list[tuple[Job, float]] = []
+        self.anew: dict[str, Progress] = {}
         self._services = services
         self._room = dict(views)
         self._space = space
@@ -129,11 +131,16 @@ class Batch:
 
     def _submitting(self, job: Job, engine: str) -> Job:
         kept = job.transfer if job.transfer and job.transfer.engine == engine else None
+        left = job.transfer is not None and job.at_attempt and kept is None  # the engine that has this attempt is drained, or gone
+        attempt = job.attempt + left
         id, turn = (job.transfer.id, job.transfer.turn) if job.transfer else (own_id(job.id, job.handed), 0)
         directory = kept.directory if kept else work_directory(self._services.engines[engine].directory, id, engine)
-        transfer = Transfer(id, engine, job.attempt, directory, self._now + SUBMIT_WINDOW_S, turn)
+        transfer = Transfer(id, engine, attempt, directory, self._now + SUBMIT_WINDOW_S, turn)
         text = None if job.reason in TRIED_AGAIN else f"admitted to {engine}"  # it may come back many times
-        return job.moved(State.SUBMITTING, self._services.clock.time(), text, transfer=transfer, reason=None, follows=None)
+        if left:
+            self.anew[job.id] = Progress(0, job.progress.total)
+        at = self._services.clock.time()
+        return job.moved(State.SUBMITTING, at, text, transfer=transfer, attempt=attempt, reason=None, follows=None)
 
     def _waiting(self, job: Job, wait: Wait, short_since: float | None) -> Job:
         told = job.short_since == short_since or (bool(job.events) and job.events[-1].text.startswith("waits: "))

@@ -30,6 +30,7 @@ class EngineView:
         available: bytes on its volume that are free and promised to nobody; None when it is not known.
         pace: bytes a second, the most it fetched at lately; None when it showed none.
         level: of its breaker.
+        draining: it is given nothing new.
     """
 
     name: str
@@ -43,11 +44,12 @@ class EngineView:
     available: int | None = None
     pace: float | None = None
     level: int = 0
+    draining: bool = False
 
     @property
     def room(self) -> int:
         """Jobs it can take now."""
-        return max(0, self.capacity - self.live) if self.alive else 0
+        return max(0, self.capacity - self.live) if self.alive and not self.draining else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +100,13 @@ def decide(job: Job, engines: Mapping[str, EngineView], now: float, space: Space
     shortages = {engine.name: space.shortage(job, engine.name) if space else None for engine in able}
     if all(shortage and shortage.never for shortage in shortages.values()):
         return Reject(_text(shortages.values()))
+    fit = [engine for engine in able if not (shortage := shortages[engine.name]) or not shortage.never]
+    if all(engine.draining for engine in fit):
+        return Wait(Reason.ENGINE, _drained(fit))
+    able = [engine for engine in able if not engine.draining]
     alive = _suited(job, [engine for engine in able if engine.alive])
     if not alive:
-        return Wait(Reason.ENGINE, _away(able, pinned=_pinned(job) is not None))
+        return Wait(Reason.ENGINE, _away(able, pinned=_pinned(job, engines) is not None))
     roomy = [engine for engine in alive if shortages[engine.name] is None]
     if not roomy:
         return Wait(Reason.SPACE, f"waits: {_text(shortages[engine.name] for engine in alive)}")
@@ -118,14 +124,15 @@ def _undescribed(job: Job, now: float) -> Wait:
     return Wait(Reason.DESCRIPTION, "its .torrent file is being fetched")
 
 
-def _pinned(job: Job) -> str | None:
-    """The engine that holds this attempt already, or the one the user named."""
-    return job.transfer.engine if job.transfer and job.transfer.attempt == job.attempt else job.engine
+def _pinned(job: Job, engines: Mapping[str, EngineView]) -> str | None:
+    """The engine that holds this attempt already, or the one the user named. One that is drained or gone holds nobody back."""
+    held = job.transfer.engine if job.transfer and job.transfer.attempt == job.attempt else None
+    return held if held is not None and held in engines and not engines[held].draining else job.engine
 
 
 def able_engines(job: Job, engines: Mapping[str, EngineView]) -> list[EngineView]:
     """Those that may take the job."""
-    pinned = _pinned(job)
+    pinned = _pinned(job, engines)
     named = [engine for name, engine in sorted(engines.items()) if pinned in (None, name)]
     return [engine for engine in named if engine.features.beyond(job) is None]
 
@@ -137,12 +144,18 @@ def _suited(job: Job, alive: list[EngineView]) -> list[EngineView]:
 
 
 def _unable(job: Job, engines: Mapping[str, EngineView]) -> str:
-    wanted = _pinned(job)
+    wanted = _pinned(job, engines)
     if wanted and wanted not in engines:
         return f"engine {wanted} is not set up"
     asked = [engines[wanted]] if wanted else engines.values()
     what = beyond_all(job, [engine.features for engine in asked]) or f"{job.source.kind} sources"
     return f"engine {wanted} cannot fetch {what}" if wanted else f"no engine can fetch {what}"
+
+
+def _drained(able: list[EngineView]) -> str:
+    if len(able) == 1:
+        return f"engine {able[0].name} is being drained; the job starts when it is taken back"
+    return f"engines {_names(able)} are being drained; the job starts when one is taken back"
 
 
 def beyond_all(job: Job, engines: Iterable[Features]) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from worker.admission.balance import Balance
 from worker.admission.decide import EngineView, able_engines
+from worker.admission.drains import in_force
 from worker.admission.space import Space, look
 from worker.admission.standing import duration
 from worker.breaker import Circuit
@@ -25,14 +26,15 @@ def seen_now(services: Services, short: Sequence[Job], now: float) -> tuple[dict
     space = look(services, snapshots)
     views = engine_views(services, snapshots, space, now)
     for job in short:
-        space.hold(job, [view.name for view in able_engines(job, views) if view.alive], now)
+        space.hold(job, [view.name for view in able_engines(job, views) if view.alive and not view.draining], now)
     return views, space
 
 
 def engine_views(services: Services, snapshots: Mapping[str, EngineSnapshot], space: Space, now: float) -> dict[str, EngineView]:
     """Each configured engine."""
-    live = services.store.engine_counts()
-    return {name: _view(name, snapshots.get(name), live.get(name, 0), services, space, now) for name in services.engines}
+    live, drains = services.store.engine_counts(), in_force(services)
+    views = {name: _view(name, snapshots.get(name), live.get(name, 0), services, space, now) for name in services.engines}
+    return {name: replace(view, draining=name in drains) for name, view in views.items()}
 
 
 def balance_now(services: Services) -> Balance:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from worker.admission import drains
 from worker.admission.decide import Admit, Decision, Reject, Wait, decide
 from worker.admission.rates import crowded, without_token
 from worker.admission.standing import Standing, limited, standing, users_waiting
@@ -12,7 +13,7 @@ from worker.admission.turns import holdings
 from worker.admission.views import balance_now, engine_trouble, seen_now, trouble
 from worker.jobs.errors import NotFound, Transient
 from worker.jobs.model import Job
-from worker.jobs.states import Phase, Reason, State, Want
+from worker.jobs.states import IN_SLOT, Phase, Reason, State, Want
 from worker.limits import SHORT_LOOK
 from worker.ports import Services
 
@@ -50,8 +51,8 @@ def why(services: Services, id: str) -> Why:
 
 def overview(services: Services) -> dict[str, Any]:
     """What runs and waits, as JSON; live counts from the store, engines as their owners saw them last."""
-    counts, snapshots, live = services.store.counts(), services.coordinator.snapshots(), services.store.engine_counts()
-    now = services.store.now()
+    counts, snapshots, held = services.store.counts(), services.coordinator.snapshots(), services.store.engine_states()
+    drained, now = drains.in_force(services), services.store.now()
     engines = []
     for name, engine in sorted(services.engines.items()):
         seen = snapshots.get(name)
@@ -62,16 +63,16 @@ def overview(services: Services) -> dict[str, Any]:
                 "error": seen.error if seen else "no supervisor has looked at it in the last seconds",
                 "kinds": sorted(map(str, engine.features.kinds)),
                 "slots": engine.slots,
-                "live": live.get(name, 0),
+                "live": sum(n for state, n in held.get(name, {}).items() if state in IN_SLOT),
                 "speed": seen.speed if seen else None,
                 "limit": seen.limit if seen else None,
                 "free_bytes": seen.free_bytes if seen else None,
                 "items": seen.items if seen else None,
                 "foreign": seen.foreign if seen else None,
                 "owner": seen.owner if seen else None,
-                "weight": engine.weight,
                 "breaker": seen.breaker if seen else None,
                 "trouble": trouble(seen, now) if seen else None,
+                **drains.shown(services, name, held.get(name, {}), seen, drained),
             }
         )
     return {

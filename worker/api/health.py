@@ -11,6 +11,7 @@ from fastapi import Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
+from worker import pipeline
 from worker.api.problems import ProblemResponse
 from worker.jobs.errors import Transient
 from worker.jobs.states import State
@@ -44,6 +45,8 @@ class Health:
         services = self._services
         checks = {"store": _timed(services.store.ping), "redis": _timed(services.coordinator.ping)}
         checks["limits"] = self._limits()
+        if services.settings.engines_file:  # those that are in force are good, whatever is wrong with what was written last
+            checks["list of engines"] = {"ok": True, "error": services.pool.fault, "latency_s": None}
         checks |= self._engines() if checks["redis"]["ok"] else {}
         down = [f"{name}: {check['error']}" for name, check in checks.items() if not check["ok"]]
         if down:
@@ -63,13 +66,13 @@ class Health:
     def _engines(self) -> dict[str, dict[str, Any]]:
         """Each engine as its owner saw it last; nobody asks it for a probe."""
         try:
-            seen = self._services.coordinator.snapshots()
+            seen, drained = self._services.coordinator.snapshots(), pipeline.away_on_purpose(self._services)
         except Transient as error:
             return {"engines": {"ok": False, "error": str(error), "latency_s": None}}
         checks = {}
         for name in sorted({*self._services.engines, *seen}):
             fault = seen[name].error if name in seen else "no supervisor has looked at it in the last seconds"
-            checks[f"engine {name}"] = {"ok": fault is None, "error": fault, "latency_s": None}
+            checks[f"engine {name}"] = {"ok": fault is None or name in drained, "error": fault, "latency_s": None}
         return checks
 
     def _count(self) -> None:

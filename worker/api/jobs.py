@@ -11,7 +11,7 @@ from fastapi import Query
 from fastapi.responses import JSONResponse
 
 from worker import logs, pipeline
-from worker.api.schemas import BandwidthSpec, JobSpec, JobsQuery, LimitsQuery
+from worker.api.schemas import BandwidthSpec, DrainQuery, JobSpec, JobsQuery, LimitsQuery
 from worker.jobs import requests
 from worker.jobs.errors import NotFound, Rejected, Transient
 from worker.jobs.model import Job, Progress
@@ -73,6 +73,16 @@ class Jobs:
         """The engines as their owners saw them last."""
         return JSONResponse({"engines": pipeline.overview(self._services)["engines"]})
 
+    def drain(self, name: str, query: Annotated[DrainQuery, Query()]) -> JSONResponse:
+        """Give an engine nothing new; safe to repeat, the last word counts. What it downloads goes on there, unless it is to `move`."""
+        pipeline.drain(self._services, name, move=query.move)
+        return self._engine(name)
+
+    def undrain(self, name: str) -> JSONResponse:
+        """Give an engine work again; safe to repeat."""
+        pipeline.undrain(self._services, name)
+        return self._engine(name)
+
     def queue(self) -> JSONResponse:
         """How many jobs are in each state, what waits, and the engines."""
         return JSONResponse(pipeline.overview(self._services))
@@ -88,6 +98,10 @@ class Jobs:
     def set_bandwidth(self, body: BandwidthSpec) -> JSONResponse:
         """Set the budget of all engines at run time, over that of the settings, or take that back with null."""
         return JSONResponse(pipeline.set_bandwidth(self._services, body.schedule))
+
+    def _engine(self, name: str) -> JSONResponse:
+        engines = pipeline.overview(self._services)["engines"]
+        return JSONResponse({"engines": [engine for engine in engines if engine["name"] == name]})
 
     def _views(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         progress = self._progress(jobs)

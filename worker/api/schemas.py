@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from worker.breaker import Circuit
@@ -52,6 +54,14 @@ class LimitsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     tier: str | None = Field(default=None, description="the user's; else that of his newest job")
+
+
+class DrainQuery(BaseModel):
+    """What becomes of what runs on an engine that is drained."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    move: bool = Field(default=False, description="other engines fetch what it downloads, from the first byte; else it goes on to its end")
 
 
 class EventsQuery(BaseModel):
@@ -143,9 +153,18 @@ class EngineView(BaseModel):
     items: int | None = Field(description="everything it has, whoever gave it")
     foreign: int | None = Field(description="items that are not ours; they are left alone")
     owner: str | None
-    weight: int = Field(description="its part of what engines share, compared with the others'")
     breaker: Circuit | None = Field(description="closed: it is given jobs; open: none; half-open: one, to show that it works")
     trouble: str | None = Field(description="why it is not given jobs, or one only, in words that go on from its name")
+    state: Literal["up", "away", "draining", "drained"] = Field(description="drained: it is given nothing new, and nothing runs there")
+    move: bool = Field(description="what it downloads goes to other engines")
+    leaving: bool = Field(description="it is not set up any more, and goes when nothing runs there")
+    weight: int = Field(description="its part of what engines share, compared with the others'")
+    running: int = Field(description="jobs that need it until they have ended: what is handed over, downloaded and put in place")
+    waiting: int | None = Field(description="our items in its own queue")
+    finishing: int
+    paused: int
+    seeding: int
+    version: str | None
 
 
 class EngineList(BaseModel):

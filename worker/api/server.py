@@ -98,6 +98,8 @@ def _add_routes(app: FastAPI, jobs: Jobs, *, keyed: bool) -> None:
     route("GET", "/v1/jobs/{id}/why", jobs.why, WhyView)
     route("POST", "/v1/jobs/{id}/{action}", jobs.act, JobView)
     route("GET", "/v1/engines", jobs.engines, EngineList)
+    route("POST", "/v1/engines/{name}/drain", jobs.drain, EngineList)
+    route("POST", "/v1/engines/{name}/undrain", jobs.undrain, EngineList)
     route("GET", "/v1/queue", jobs.queue, QueueView)
     route("GET", "/v1/limits/{user:path}", jobs.limits, LimitsView)
     route("GET", "/v1/bandwidth", jobs.bandwidth, BandwidthView)

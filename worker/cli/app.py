@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from worker.cli import bandwidth, get, jobs, limits, roles, status, store, watch
+from worker.cli import engines as engine_commands
 
 # Plain help: the rich one takes three times as long to come up.
 app = typer.Typer(
@@ -34,6 +35,8 @@ app.command()(status.queue)
 app.command()(status.health)
 app.add_typer(engines)
 engines.command(name="list")(status.list_engines)
+engines.command()(engine_commands.drain)
+engines.command()(engine_commands.undrain)
 app.add_typer(limits.commands())
 app.add_typer(bandwidth.commands())
 app.add_typer(store.commands())

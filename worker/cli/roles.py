@@ -99,12 +99,17 @@ def _answer_probes(services: Services, supervisor: Supervisor) -> None:
 
 def _settings() -> Settings:
     from worker import logs
-    from worker.settings import load
+    from worker.settings import EMBEDDED, load
     from worker.tiers import check_file
 
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
     check_file(settings.tiers)
+    if settings.engines_file and EMBEDDED not in settings.engine_addresses:  # else it is read once the stack runs
+        from worker.engines.file import check_file as check_engines
+        from worker.wiring import engine_defaults
+
+        check_engines(settings.engines_file, engine_defaults(settings))
     return settings
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def list_engines(as_json: options.Json = False) -> None:
-    """List the engines with their slots, speed and free space.
+    """List the engines: whether they are up or drained, what they hold, their speed and free space.
 
     Example: haul engines list
     """
@@ -78,16 +78,23 @@ def health(
 
 
 def _checks(services: Services, deep: bool) -> dict[str, dict[str, Any]]:
+    from worker import pipeline
+    from worker.engines.volume import unusable
+
     checks = {"store": _check(services.store.ping), "redis": _check(services.coordinator.ping)}
     checks["limits"] = _limits(services)
+    if services.settings.engines_file:
+        checks["list of engines"] = {"ok": services.pool.fault is None, "error": services.pool.fault, "ms": 0.0}
     if checks["redis"]["ok"]:
-        snapshots = services.coordinator.snapshots()
+        snapshots, drained = services.coordinator.snapshots(), pipeline.away_on_purpose(services)
         for name in services.engines:
             seen = snapshots.get(name)
             error = "no supervisor has looked at it in the last seconds" if seen is None else seen.error
-            checks[f"supervisor of {name}"] = {"ok": error is None, "error": error, "ms": 0.0}
+            checks[f"supervisor of {name}"] = {"ok": error is None or name in drained, "error": error, "ms": 0.0}
     for name, engine in services.engines.items() if deep else ():
         checks[f"engine {name}"] = _check(engine.poll)
+        fault = unusable(engine.directory)
+        checks[f"volume of {name}"] = {"ok": fault is None, "error": fault, "ms": 0.0}
     return checks
 
 
@@ -127,10 +134,16 @@ def _waiting_lines(seen: Mapping[str, Any]) -> list[str]:
 
 
 def _engine_line(engine: Mapping[str, Any]) -> str:
+    state = f"{engine['state']:9}" if engine["state"] in ("draining", "drained") else "up   "
+    moving = ", moves to others" if engine["move"] and engine["live"] else ", not set up any more" if engine["leaving"] else ""
     if not engine["up"]:
+        drained = f"{engine['state']}, {engine['running']} there{moving}; " if state != "up   " else ""
         silent = f"; it {engine['trouble']}" if engine["breaker"] == "open" else ""
-        return f"{engine['name']:12} DOWN  {engine['error']}{silent}"
-    slots = f"{engine['live']}/{engine['slots']} slots"
-    foreign = f", {engine['foreign']} items that are not Haul's" if engine["foreign"] else ""
+        return f"{engine['name']:12} DOWN  {drained}{engine['error']}{silent}"
+    held = [f"{engine['live']}/{engine['slots']} slots{moving}"]
+    held += [f"{engine[what]} {what}" for what in ("waiting", "finishing", "seeding") if engine[what]]
+    held += [f"{size_text(engine['speed'])}/s", f"{size_text(engine['free_bytes'])} free", f"weight {engine['weight']}"]
+    held += [engine["version"]] if engine["version"] else []
+    held += [f"{engine['foreign']} items that are not Haul's"] if engine["foreign"] else []
     trouble = f"; it {engine['trouble']}" if engine["trouble"] else ""
-    return f"{engine['name']:12} up    {slots}, {size_text(engine['speed'])}/s, {size_text(engine['free_bytes'])} free{foreign}{trouble}"
+    return f"{engine['name']:12} {state} {', '.join(held)}{trouble}"

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from worker import logs, sharing, tries
 from worker.delivery import outcomes, place, verify
 from worker.delivery.names import safe_name, safe_paths
-from worker.jobs.directories import delete_work, is_spent, standing
+from worker.jobs.directories import delete_work, is_spent, standing, volume_of
 from worker.jobs.errors import Failed, Transient
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Result
@@ -166,7 +166,7 @@ def _packed(services: Services, job: Job, silent: Mapping[str, str], beat: Calla
     try:
         files = verify.files(services, job, silent)
         digest = verify.digest(job, files, beat)
-        path = job.result.path if job.result else str(_place_for(services, job, files))  # what was begun goes on there
+        path = job.result.path if job.result else str(_place_for(job, files))  # what was begun goes on there
         return Parcel(job, files, Result(path, sum(file.size for file in files), digest))
     except Failed as error:
         return Change(job, outcomes.unverified(job, Cause(error.cause), str(error), services.clock.time()))
@@ -180,9 +180,9 @@ def _packed(services: Services, job: Job, silent: Mapping[str, str], beat: Calla
 # ---- move ------------------------------------------------------------------------------------------------------
 
 
-def _place_for(services: Services, job: Job, files: tuple[FoundFile, ...]) -> Path:
+def _place_for(job: Job, files: tuple[FoundFile, ...]) -> Path:
     assert job.transfer is not None, f"job {job.id} has no transfer"
-    directory = Path(job.out or os.path.join(services.engines[job.transfer.engine].directory, job.id))
+    directory = Path(job.out or os.path.join(volume_of(job.transfer.directory), job.id))
     root = _root(files, Path(job.transfer.directory))
     if len(files) == 1:
         found = Path(files[0].path).name

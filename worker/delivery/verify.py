@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from worker.delivery import place
-from worker.jobs.directories import has_hole
+from worker.jobs.directories import WORK, has_hole, volume_of
 from worker.jobs.errors import Failed, Transient
 from worker.jobs.model import Job, SourceKind
 from worker.jobs.states import Cause
@@ -38,9 +38,13 @@ def files(services: Services, job: Job, silent: Mapping[str, str]) -> tuple[Foun
     expected = job.progress.total if job.transfer.size is None else job.transfer.size
     if only is not None and only.size == expected:
         return (only,)
-    engine = services.engines[job.transfer.engine]
-    if engine.name in silent:
-        raise Transient(f"engine {engine.name}", silent[engine.name])
+    name = job.transfer.engine
+    if not os.path.isdir(os.path.join(volume_of(job.transfer.directory), WORK)):
+        raise Transient(f"engine {name}", f"this process does not see {volume_of(job.transfer.directory)}: mount it here at the same path")
+    if name in silent:
+        raise Transient(f"engine {name}", silent[name])
+    if (engine := services.engines.get(name)) is None:
+        raise Transient(f"engine {name}", "it is not set up any more")
     found = engine.files(engine.handle(job.transfer.id, job.transfer.attempt))
     for file in found:
         if not os.path.isfile(file.path) or os.path.getsize(file.path) != file.size:

@@ -117,7 +117,8 @@ class FakeEngine:
         with self._called("poll"):
             items = {handle: self._item(handle, work) for handle, work in self._work.items()}
             free = os.statvfs(self.directory)
-            return Poll(f"session-{self._starts}", items, free.f_bavail * free.f_frsize, sum(i.progress.speed for i in items.values()))
+            speed = sum(item.progress.speed for item in items.values())
+            return Poll(f"session-{self._starts}", items, free.f_bavail * free.f_frsize, speed, "fake 1.0")
 
     def pause(self, handles: Sequence[str]) -> None:
         """See `Engine.pause`."""

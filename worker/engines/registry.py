@@ -28,11 +28,13 @@ class Address:
     """One engine's address, taken apart.
 
     Attributes:
+        program: of `PROGRAMS`.
         url: `http(s)://host:port/path`, without the secret.
         directory: the volume as this process sees it.
     """
 
     name: str
+    program: str
     url: str
     user: str
     secret: str
@@ -87,25 +89,48 @@ def build_engines(addresses: Sequence[str], *, directory: Path, slots: int) -> d
     Raises:
         SettingsError: an address cannot be used; names the place in the list and the fix, never the secret.
     """
-    engines: dict[str, Engine] = {}
-    for place, text in enumerate(addresses, 1):
+    written = [(f"{VARIABLE}: engine {number}", text) for number, text in enumerate(addresses, 1)]
+    return {name: connect(address) for name, address in read_addresses(written, directory=directory, slots=slots).items()}
+
+
+def connect(address: Address) -> Engine:
+    """The engine at an address; nothing is asked of it yet."""
+    return PROGRAMS[address.program].build(address)
+
+
+def read_addresses(written: Sequence[tuple[str, str]], *, directory: Path, slots: int, lasting: bool = False) -> dict[str, Address]:
+    """The addresses by the names of their engines, as `build_engines`.
+
+    Args:
+        written: each with the place where it stands, for messages.
+        lasting: a name must not hang on its place, for addresses before it may go.
+    """
+    engines: dict[str, Address] = {}
+    for place, text in written:
         scheme = text.partition("://")[0].lower()
         if scheme not in SCHEMES or "://" not in text:
             raise _wrong(place, "the scheme is unknown", f"begin with one of {', '.join(f'{known}://' for known in SCHEMES)}")
         name = SCHEMES[scheme]
-        address = _parsed(place, text, PROGRAMS[name], _free_name(name, engines), directory, slots)
+        address = _parsed(place, text, name, _free_name(name, engines), directory, slots)
+        if lasting and address.name not in (name, _given_name(text)):
+            raise _wrong(place, f"there is another {name} without a name", "give each engine a name of its own with ?name=")
         if address.name in engines:
             raise _wrong(place, f"the name {address.name} is taken", "give each engine a name of its own with ?name=")
-        engines[address.name] = PROGRAMS[name].build(address)
+        engines[address.name] = address
     return engines
 
 
-def _free_name(default: str, taken: dict[str, Engine]) -> str:
+def _given_name(text: str) -> str | None:
+    return dict(parse_qsl(urlsplit(text).query)).get("name")
+
+
+def _free_name(default: str, taken: Mapping[str, object]) -> str:
     names = [default, *(f"{default}-{number}" for number in range(2, len(taken) + 3))]
     return next(name for name in names if name not in taken)
 
 
-def _parsed(place: int, text: str, program: Program, name: str, directory: Path, slots: int) -> Address:
+def _parsed(place: str, text: str, kind: str, name: str, directory: Path, slots: int) -> Address:
+    program = PROGRAMS[kind]
     # Errors of the standard library quote what they could not read, and that may hold the secret.
     try:
         parts = urlsplit(text)
@@ -122,6 +147,7 @@ def _parsed(place: int, text: str, program: Program, name: str, directory: Path,
     url = f"{parts.scheme.rpartition('+')[2]}://{shown}:{port or program.port}{parts.path.rstrip('/') or program.path}"
     return Address(
         name=_name(place, options.get("name") or name),
+        program=kind,
         url=url,
         user=unquote(parts.username or ""),
         secret=unquote(parts.password or ""),
@@ -131,14 +157,14 @@ def _parsed(place: int, text: str, program: Program, name: str, directory: Path,
     )
 
 
-def _name(place: int, name: str) -> str:
+def _name(place: str, name: str) -> str:
     """Part of paths and of keys, so only letters, digits, dash and underscore."""
     if len(name) > NAME_CHARACTERS_MAX or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
         raise _wrong(place, "the name is not usable", "letters, digits, dash and underscore, at most 64")
     return name
 
 
-def _volume(place: int, text: str) -> Path:
+def _volume(place: str, text: str) -> Path:
     path = Path(text)
     if not path.is_absolute() or ".." in path.parts:
         raise _wrong(
@@ -147,7 +173,7 @@ def _volume(place: int, text: str) -> Path:
     return path
 
 
-def _whole(place: int, option: str, text: str | None, default: int, most: int) -> int:
+def _whole(place: str, option: str, text: str | None, default: int, most: int) -> int:
     if not text:
         return default
     if not text.isdecimal() or not 1 <= int(text) <= most:
@@ -155,5 +181,5 @@ def _whole(place: int, option: str, text: str | None, default: int, most: int) -
     return int(text)
 
 
-def _wrong(place: int, what: str, fix: str) -> SettingsError:
-    return SettingsError(f"{VARIABLE}: engine {place}: {what}: {fix}")
+def _wrong(place: str, what: str, fix: str) -> SettingsError:
+    return SettingsError(f"{place}: {what}: {fix}")

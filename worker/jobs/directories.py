@@ -23,6 +23,11 @@ def work_directory(volume: str, transfer: str, engine: str) -> str:
     return os.path.join(volume, WORK, transfer, engine)
 
 
+def volume_of(work: str) -> str:
+    """The volume that a work directory lies on; the inverse of `work_directory`."""
+    return str(Path(work).parents[2])
+
+
 def delete_work_directory(directory: str) -> None:
     """Remove it, and the transfer's own when no other engine has one there; idempotent."""
     shutil.rmtree(directory, ignore_errors=True)

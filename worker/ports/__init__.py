@@ -16,8 +16,8 @@ from worker.ports.coordinator import (
     WaitingLine,
 )
 from worker.ports.engine import Engine, Fault, Features, FoundFile, Item, ItemStatus, Order, Poll
-from worker.ports.services import SWEEPER, Clock, Notifier, Nudger, Services, Step, Tiers
-from worker.ports.store import Applied, Change, Inserted, JobFilter, JobStore, Lease, Page, Promised, Run, Usage
+from worker.ports.services import SWEEPER, Clock, FixedPool, Notifier, Nudger, Pool, Services, Step, Tiers
+from worker.ports.store import Applied, Change, Drain, Inserted, JobFilter, JobStore, Lease, Page, Promised, Run, Usage
 
 __all__ = [
     "SWEEPER",
@@ -25,10 +25,12 @@ __all__ = [
     "Change",
     "Clock",
     "Coordinator",
+    "Drain",
     "Engine",
     "EngineSnapshot",
     "Fault",
     "Features",
+    "FixedPool",
     "FoundFile",
     "Freed",
     "Heads",
@@ -44,6 +46,7 @@ __all__ = [
     "Order",
     "Page",
     "Poll",
+    "Pool",
     "Promised",
     "Run",
     "Services",

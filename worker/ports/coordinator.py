@@ -112,6 +112,8 @@ class EngineSnapshot:
             store's clock; `reason` is why.
         pace: bytes a second, the most it fetched at lately; None when it showed none.
         done: bytes it has of the jobs it has now.
+        waiting: our items in the engine's own queue.
+        version: of the program, as it says itself.
     """
 
     name: str
@@ -140,6 +142,8 @@ class EngineSnapshot:
     reason: str = ""
     pace: float | None = None
     done: int = 0
+    waiting: int = 0
+    version: str | None = None
 
 
 class StreamReset(Exception):

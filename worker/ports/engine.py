@@ -68,12 +68,14 @@ class Poll:
         items: by handle. An item that is missing here is not at the engine.
         free_bytes: on the engine's volume, or None when it cannot be known.
         speed: bytes a second, all downloads.
+        version: of the program, as it says itself; None when it did not.
     """
 
     session: str
     items: Mapping[str, Item]
     free_bytes: int | None
     speed: int
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,9 +80,45 @@ class Tiers(Protocol):
         """The limits of this user, as `fresh` found them last; those of `free` when there is no such tier. Costs no call to a service."""
 
 
+class Pool(Protocol):
+    """What this process was told of its engines last; they may come and go while it runs.
+
+    Attributes:
+        fault: why what the operator wrote last is not in force, in words; None when it is.
+        leaving: engines that are not set up any more, kept in `Services.engines` until nothing runs there.
+    """
+
+    def former(self) -> Sequence[Engine]:
+        """Engines that were there and may still be connected."""
+
+    @property
+    def fault(self) -> str | None:
+        """See above."""
+
+    @property
+    def leaving(self) -> frozenset[str]:
+        """See above."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPool:
+    """Engines that stay as they are."""
+
+    fault: str | None = None
+    leaving: frozenset[str] = frozenset()
+
+    def former(self) -> Sequence[Engine]:
+        """See `Pool.former`."""
+        return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a process works with; built once, in `worker.wiring`, and passed along."""
+    """What a process works with; built once, in `worker.wiring`, and passed along.
+
+    Attributes:
+        engines: by name; others may be among them the next time they are looked at, but none that was ever there is unknown.
+    """
 
     settings: Settings
     store: JobStore
@@ -95,10 +131,11 @@ class Services:
     failpoints: Failpoints
     owner: str
     tiers: Tiers = field(default_factory=FixedTiers)
+    pool: Pool = field(default_factory=FixedPool)
 
     def close(self) -> None:
         """Release every connection; the engines go on."""
-        for engine in self.engines.values():
+        for engine in (*self.engines.values(), *self.pool.former()):
             engine.close()
         self.coordinator.close()
         self.store.close()

@@ -112,6 +112,19 @@ class Promised:
     whole: int
 
 
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """That an engine is given nothing new.
+
+    Attributes:
+        move: what it downloads goes to other engines; else it goes on to its end there.
+        since: wall clock.
+    """
+
+    move: bool = False
+    since: float = 0.0
+
+
 class JobStore(Protocol):
     """The records. One job is one document and every change to it one write.
 
@@ -206,6 +219,18 @@ class JobStore(Protocol):
 
     def engine_counts(self) -> dict[str, int]:
         """How many jobs take a slot on each engine (`states.IN_SLOT`)."""
+
+    def engine_states(self) -> dict[str, dict[State, int]]:
+        """How many jobs each engine has in each state: not terminal ones whose transfer is there, and `done` ones that seed."""
+
+    def drains(self) -> dict[str, Drain]:
+        """The engines that are given nothing new."""
+
+    def drain(self, engine: str, drain: Drain) -> None:
+        """Give an engine nothing new from now on; the last word counts. Idempotent; any name will do."""
+
+    def undrain(self, engine: str) -> None:
+        """Give it work again; idempotent."""
 
     def usage(self, users: Iterable[str], since: float) -> dict[str, Usage]:
         """What each of the users has; users without jobs are absent.

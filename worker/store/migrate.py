@@ -18,7 +18,7 @@ from worker.jobs.document import to_document
 from worker.jobs.errors import Failed
 from worker.jobs.model import Job
 from worker.jobs.states import Cause, State
-from worker.ports import JobFilter, JobStore, Run
+from worker.ports import Drain, JobFilter, JobStore, Run
 
 #: Jobs read and written at once: with full timelines some 10 MB.
 BATCH = 200
@@ -48,9 +48,9 @@ class Comparison:
         torrents: `.torrent` files of the source's jobs; `missing_torrents` names those the target does not have, and
             `lost_torrents` counts those that neither has.
         runs: of the source; `missing_runs` are those the target does not have, oldest first.
-        missing_limits: set at run time in the source, and not in the target.
-        differing: what both have, and not in the same form: `job <id>`, `run <name> <slot>`, `limit <name>`.
-        foreign: jobs, runs and limits that only the target has.
+        missing_limits: set at run time in the source, and not in the target; `missing_drains` are engines that are drained in it.
+        differing: what both have, and not in the same form: `job <id>`, `run <name> <slot>`, `limit <name>`, `drain <engine>`.
+        foreign: jobs, runs, limits and drains that only the target has.
         engines: names of the engines the source's jobs are at.
         source_digest, target_digest: SHA-256 of the hashes of all that the source has, as it is in each of the two.
     """
@@ -64,6 +64,7 @@ class Comparison:
     runs: int
     missing_runs: Sequence[Run]
     missing_limits: Mapping[str, Any]
+    missing_drains: Mapping[str, Drain]
     differing: Sequence[str]
     foreign: int
     engines: frozenset[str]
@@ -87,6 +88,7 @@ class Comparison:
         self.check_extendable()
         lacks = [f"job {id}" for id in self.missing] + [f"run {run.name} {run.slot}" for run in self.missing_runs]
         lacks += [f"torrent {name}" for name in self.missing_torrents] + [f"limit {name}" for name in self.missing_limits]
+        lacks += [f"drain {engine}" for engine in self.missing_drains]
         if lacks:
             raise NotCopied(f"the target does not have {_named(lacks)}: somebody uses one of the stores")
         if self.source_digest != self.target_digest:
@@ -104,6 +106,7 @@ def compare(source: JobStore, target: JobStore | None, turn: Turn) -> Comparison
     survey.torrents()
     survey.runs()
     survey.limits()
+    survey.drains()
     return survey.result()
 
 
@@ -125,6 +128,8 @@ def copy(source: JobStore, target: JobStore, comparison: Comparison, turn: Turn,
         failpoints.hit("migrate.jobs")
     turn("copying", comparison.equal + len(ids), comparison.jobs)
     target.set_limits(comparison.missing_limits)
+    for engine, drain in comparison.missing_drains.items():
+        target.drain(engine, drain)
     runs = comparison.missing_runs
     for start in range(0, len(runs), BATCH):
         turn("copying runs", start, len(runs))
@@ -148,6 +153,7 @@ class _Survey:
         self._missing: list[str] = []
         self._missing_runs: list[Run] = []
         self._missing_limits: dict[str, Any] = {}
+        self._missing_drains: dict[str, Drain] = {}
         self._missing_torrents: list[str] = []
         self._names: set[str] = set()
         self._engines: set[str] = set()
@@ -212,6 +218,16 @@ class _Survey:
                 self._same({name: value}, {name: theirs.pop(name)}, f"limit {name}")
         self._foreign += len(theirs)
 
+    def drains(self) -> None:
+        theirs = self._target.drains() if self._target else {}
+        for engine, drain in sorted(self._source.drains().items()):
+            if engine not in theirs:
+                self._mine.update(fingerprint({engine: asdict(drain)}))
+                self._missing_drains[engine] = drain
+            else:
+                self._same(asdict(drain), asdict(theirs.pop(engine)), f"drain {engine}")
+        self._foreign += len(theirs)
+
     def result(self) -> Comparison:
         return Comparison(
             states={state: self._states[state] for state in State if self._states[state]},
@@ -223,6 +239,7 @@ class _Survey:
             runs=self._runs,
             missing_runs=self._missing_runs[::-1],
             missing_limits=self._missing_limits,
+            missing_drains=self._missing_drains,
             differing=self._differing,
             foreign=self._foreign,
             engines=frozenset(self._engines),

@@ -10,7 +10,7 @@ from worker import logs
 from worker.jobs.errors import Transient
 from worker.jobs.model import Progress
 from worker.jobs.states import State
-from worker.ports import Engine, EngineSnapshot, Item, Lease, Poll, Services
+from worker.ports import Engine, EngineSnapshot, Item, ItemStatus, Lease, Poll, Services
 from worker.supervision.diff import Watched
 from worker.supervision.health import Health
 from worker.supervision.throttle import Share
@@ -107,4 +107,6 @@ class Board:
             reason=breaker.reason,
             pace=self._health.pace,
             done=sum(row.done for row in self._shown.values()),
+            waiting=sum(item.status is ItemStatus.WAITING and item.transfer is not None for item in poll.items.values()) if poll else 0,
+            version=poll.version if poll else None,
         )

@@ -18,6 +18,7 @@ from worker.supervision.again import Again
 from worker.supervision.allocation import Allocation
 from worker.supervision.board import Board, shown
 from worker.supervision.corrections import Action, Corrections
+from worker.supervision.departure import Departure
 from worker.supervision.diff import Findings, Patience, Terms, Watched, diff
 from worker.supervision.failover import Failover
 from worker.supervision.health import Health
@@ -58,6 +59,7 @@ class Owner:
         self._patience = Patience(STALLED_S, services.settings.stall_timeout_s, services.settings.metadata_timeout_s)
         self._session: str | None = None
         self._again = Again(services)
+        self._departure = Departure(services, engine)
         self._allocation = Allocation(engine)
         self._failover = Failover(services, engine, self._health, self._board, self._corrections, self._again)
         self._token, self._loaded_at = 0, float("-inf")
@@ -117,7 +119,7 @@ class Owner:
         self._held.require()  # what is shown in Redis carries no token
         self._board.show(lease, self._allocation.measured(shown(self._watched, poll)))
         if self._held.has_time_for(self.engine.rpc_timeout_s):
-            for handle in self._leftovers.clear(lease, poll):
+            for handle in (*self._leftovers.clear(lease, poll), *self._departure.clear(lease, poll, self._watched)):
                 self._watched.pop(handle, None)
         self._reconciler.consider(lease, poll, found.foreign)
         self._board.ended(ended)
@@ -156,8 +158,7 @@ class Owner:
             if todo.shelve or todo.cancel:
                 self._services.nudger.nudge(Step.ADMIT)
             total += sum(job.state is State.DOWNLOADING for job in handed)
-            left = len(jobs) == STEP_BATCH or len(handed) < len(todo.submit)
-            if not left or not handed:
+            if not handed or (len(jobs) < STEP_BATCH and len(handed) == len(todo.submit)):
                 break
         return total
 

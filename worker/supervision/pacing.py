@@ -57,8 +57,8 @@ class Pacing:
     def opened(self, orders: Sequence[Order], handle: Callable[[str, int], str], terms: Mapping[str, Terms], now: float) -> list[Order]:
         """The orders with the limits they begin with, until the next division."""
         names = [handle(order.transfer, order.attempt) for order in orders]
-        self._limits = self._fresh()
-        limits = [self._opening(terms[name], len(orders)) if name in terms else None for name in names]
+        now_in_force = self._fresh()
+        limits = [self._opening(now_in_force, terms[name], len(orders)) if name in terms else None for name in names]
         for name, limit in zip(names, limits, strict=True):
             if self._present is None or name in self._present:  # what is there already goes on with the limit it has
                 self._asked.pop(name, None)
@@ -66,17 +66,23 @@ class Pacing:
                 self._asked[name], self._given_at[name] = limit, now
         return [replace(order, limit=limit) for order, limit in zip(orders, limits, strict=True)]
 
+    def due(self, poll: Poll, now: float) -> bool:
+        """Whether it is time to divide, or a limit was changed."""
+        limits, self._present = self._fresh(), poll.items
+        changed, self._limits = limits != self._limits, limits
+        return changed or now - self._divided_at >= DIVIDE_S or poll.session != self._session
+
     def keep(self, engine: Engine, poll: Poll, terms: Mapping[str, Terms], now: float) -> None:
-        """Divide when it is time, or a limit was changed, and give what moved to the engine, which is asked again.
+        """Divide, and give what moved to the engine, which is asked again.
+
+        Args:
+            terms: of the downloads that are ours.
 
         Raises:
             Transient: the engine does not answer.
             LeaseLost: it is not ours any more.
         """
-        limits, self._present = self._fresh(), poll.items
-        if now - self._divided_at < DIVIDE_S and limits == self._limits and poll.session == self._session:
-            return
-        self._limits, self._divided_at = limits, now
+        self._divided_at = now
         items = {handle: poll.items[handle] for handle in terms.keys() & poll.items.keys() if poll.items[handle].status in HELD}
         if self._session not in (None, poll.session):
             self._asked, self._given_at = {}, {}
@@ -106,7 +112,7 @@ class Pacing:
             for handle, share in caps.each(rate, mine, self._elsewhere(name)).items():
                 wants[handle] = bounds[handle] = caps.least(bounds[handle], share)
         for handle in items.keys() - running.keys():
-            bounds[handle] = self._opening(terms[handle], 1)
+            bounds[handle] = self._opening(self._limits, terms[handle], 1)
         return {handle: whole(bound) for handle, bound in bounds.items()}
 
     def _wants(
@@ -124,10 +130,10 @@ class Pacing:
             wants[handle] = caps.least(can, terms[handle].max_speed)
         return wants
 
-    def _opening(self, terms: Terms, newcomers: int) -> int | None:
+    def _opening(self, limits: Limits, terms: Terms, newcomers: int) -> int | None:
         """What a download begins with: what each would have if all newcomers shared its budgets with those at work."""
         bound: float | None = terms.max_speed
-        for name, rate in self._limits.speeds(terms.tier, terms.user):
+        for name, rate in limits.speeds(terms.tier, terms.user):
             there = [self.demands.get(name, Demand()), *(demands.get(name, Demand()) for demands in self._others.values())]
             bound = caps.least(bound, rate / (newcomers + sum(demand.hungry + demand.modest for demand in there)))
         return whole(bound)

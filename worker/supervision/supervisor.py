@@ -11,7 +11,8 @@ from worker import logs
 from worker.jobs.errors import Transient
 from worker.limits import LOOPS_STOP_S, NUDGE_S, SWEEP_S
 from worker.ports import SWEEPER, Services, Step
-from worker.supervision.owner import Owner
+from worker.supervision.abandoned import Abandoned
+from worker.supervision.owners import Owners
 
 SWEEPER_REST_S = 2.0
 SWEEP_AGAIN_S = 0.05
@@ -24,6 +25,8 @@ log = logs.get(__name__)
 class Supervisor:
     """A plain object with `start` and `stop`; runs alone, in a Celery worker, or beside an API.
 
+    Engines that come and go while it runs get and lose their owners within seconds.
+
     Args:
         sweep: looks for work of every step and nudges those that have some, which it returns.
     """
@@ -31,45 +34,43 @@ class Supervisor:
     def __init__(self, services: Services, sweep: Callable[[Services], object]) -> None:
         self._services = services
         self._sweep = sweep
-        self._owners = [Owner(services, engine) for engine in services.engines.values()]
+        self._owners = Owners(services)
+        self._abandoned = Abandoned(services)
         self._stopping = threading.Event()
         self._swept_at = time.monotonic()
-        self._threads: list[threading.Thread] = []
+        self._sweeper = threading.Thread(target=self._sweep_on, name="sweeper", daemon=True)
 
     def start(self) -> None:
         """Start the loops; call once."""
-        loops: dict[str, Callable[[], None]] = {f"engine-{owner.engine.name}": owner.run for owner in self._owners}
-        loops["sweeper"] = self._sweep_on
-        self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in loops.items()]
-        for thread in self._threads:
-            thread.start()
+        if fault := self._services.pool.fault:
+            log.error("the engines cannot be read; there are none until they can", fault=fault)
+        self._owners.follow()
+        self._sweeper.start()
 
     def retire(self) -> None:
         """Make each loop end after the turn it is in, within seconds; returns at once, so that a signal handler may call it."""
         self._stopping.set()
-        for owner in self._owners:
-            owner.retire()
+        self._owners.retire()
 
     def stop(self, timeout_s: float = LOOPS_STOP_S) -> bool:
         """Stop the loops and let the leases go; true when all ended in time."""
         self.retire()
-        with contextlib.suppress(Transient):  # they rest for two seconds at most
-            for loop in (*(owner.engine.name for owner in self._owners), SWEEPER):
-                self._services.coordinator.wake(loop)
         deadline = time.monotonic() + timeout_s
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        with contextlib.suppress(Transient):  # they rest for two seconds at most
+            for loop in (*self._owners.names(), SWEEPER):
+                self._services.coordinator.wake(loop)
+        if self._sweeper.ident is not None:
+            self._sweeper.join(max(0.0, deadline - time.monotonic()))
+        return self._owners.join(deadline) and not self._sweeper.is_alive()
 
     def loops(self) -> dict[str, float]:
         """Seconds since each loop's last turn, by its name."""
-        now = time.monotonic()
-        ages = {f"engine-{owner.engine.name}": now - owner.ticked_at for owner in self._owners}
-        return {**ages, "sweeper": now - self._swept_at}
+        return {**self._owners.ages(), "sweeper": time.monotonic() - self._swept_at}
 
     def _sweep_on(self) -> None:
         due, woken = 0.0, False  # the first look is at once: what a crash left is found before anything else
         while not self._stopping.is_set():
+            self._owners.follow()
             if woken or time.monotonic() >= due:
                 quiet = self._sweep_once()
                 # A nudge that was lost keeps others back for NUDGE_S: what waits now may have had such a one.
@@ -97,6 +98,7 @@ class Supervisor:
         """Sweep; true when it found that nothing waits."""
         try:
             self._services.failpoints.hit("sweep.begun")
+            self._abandoned.look()
             return not self._sweep(self._services)
         except Transient as error:
             log.warning("the sweep failed; the next one is in a few seconds", error=str(error))

@@ -89,7 +89,8 @@ class Throttle:
                 self._divide(rate, poll, now)
         elif self._asked is not None:  # there was one; without any the engine's own limit is left alone
             self._give(None, now)
-        self._pacing.keep(self._engine, poll, _terms(watched), now)
+        if self._pacing.due(poll, now):
+            self._pacing.keep(self._engine, poll, _terms(watched), now)
         return Share(self._limit, self._wants, self._asked, self._pacing.shared(), len(self._pacing.unheld), self._written)
 
     def _in_force(self) -> Budget | None:

@@ -61,6 +61,7 @@ class Aria2Engine:
         self.rpc_timeout_s = rpc_timeout_s
         self._rpc = Aria2Rpc(name, url, secret, rpc_timeout_s)
         self._session: str | None = None
+        self._version: str | None = None
 
     def handle(self, transfer: str, attempt: int) -> str:
         """A gid: 16 hexadecimal digits, never all zero, which aria2 refuses."""
@@ -91,10 +92,10 @@ class Aria2Engine:
         rows, (stat, session) = self._rows(POLL_KEYS, deadline, ("aria2.getGlobalStat", []), ("aria2.getSessionInfo", []))
         if session["sessionId"] != self._session:
             limits = {"max-concurrent-downloads": str(self.slots), "max-download-result": str(RESULTS_KEPT)}
-            self._rpc.multicall([("aria2.changeGlobalOption", [limits])], deadline)
-            self._session = session["sessionId"]
+            _, about = self._rpc.multicall([("aria2.changeGlobalOption", [limits]), ("aria2.getVersion", [])], deadline)
+            self._session, self._version = session["sessionId"], None if isinstance(about, Refusal) else f"aria2 {about['version']}"
         found = items(rows, self.directory, self.name)
-        return Poll(session["sessionId"], found, free_bytes(self.directory), int(stat["downloadSpeed"]))
+        return Poll(session["sessionId"], found, free_bytes(self.directory), int(stat["downloadSpeed"]), self._version)
 
     def pause(self, handles: Sequence[str]) -> None:
         """See `Engine.pause`."""

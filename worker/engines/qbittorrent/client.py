@@ -87,6 +87,10 @@ class QbittorrentClient(qbittorrentapi.Client):
         """The oldest version that gets so far; the library only asks whether it is older still."""
         return "v4.5.0"
 
+    def program_version(self, **request: Any) -> str:
+        """The version of the program itself, asked each time."""
+        return super().app_version(**request)
+
     def close(self) -> None:
         """Close the connections."""
         self._session.close()

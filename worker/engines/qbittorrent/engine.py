@@ -54,6 +54,7 @@ class QbittorrentEngine:
         self._session = QbittorrentSession(name, url, user, secret)
         self._view = QbittorrentView(self._session)
         self._set_up_for: str | None = None
+        self._version: str | None = None
         self._reasons: Mapping[str, Fault] = {}
 
     def handle(self, transfer: str, attempt: int) -> str:
@@ -84,10 +85,11 @@ class QbittorrentEngine:
         seen = self._view.look(deadline)
         if seen.session != self._set_up_for:
             self._set_up(deadline)
+            self._version = f"qBittorrent {str(self._session.call(deadline, 'program_version')).strip().removeprefix('v')}"
             self._set_up_for = seen.session
         self._reasons = self._explained(seen.rows, deadline)
         found = qbittorrent_rows.items(seen.rows, self.directory, self.name, self._reasons)
-        return Poll(seen.session, found, free_bytes(self.directory), seen.speed)
+        return Poll(seen.session, found, free_bytes(self.directory), seen.speed, self._version)
 
     def pause(self, handles: Sequence[str]) -> None:
         """See `Engine.pause`."""

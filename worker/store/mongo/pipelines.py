@@ -39,6 +39,12 @@ def engine_counts() -> Pipeline:
     ]
 
 
+def engine_states() -> Pipeline:
+    """`JobStore.engine_states`, from an index alone."""
+    by: Document = {"engine": "$at_engine", "state": "$state"}
+    return [{"$match": {"at_engine": {"$gt": ""}}}, {"$group": {"_id": by, "n": {"$sum": 1}}}]
+
+
 def user_counts(users: Sequence[str]) -> Pipeline:
     """How many jobs of each user are in each state that `JobStore.usage` counts, from an index alone."""
     states = [State.QUEUED.value, *sorted(IN_SLOT)]

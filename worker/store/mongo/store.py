@@ -4,8 +4,7 @@ A job is one document and a change to it one write: no transaction is ever used,
 a batch of writes did is told by the server's answer when all of them did it, and otherwise, or when the answer was lost, by the
 mark that each left in its document (`ops`).
 
-Time is the server's: what is decided under a lease is decided by the clock of the primary, which has to be kept by slewing
-(as ntpd and chrony do), not by steps.
+Time is the server's: leases go by the clock of the primary, which has to be kept by slewing (as ntpd and chrony do), not by steps.
 """
 
 from __future__ import annotations
@@ -28,13 +27,14 @@ from worker.store.mongo.breakers import MongoBreakers
 from worker.store.mongo.collection import MongoCollection
 from worker.store.mongo.connection import MongoConnection
 from worker.store.mongo.documents import Document, check_follows, job_of, new_document, run_document, run_of
+from worker.store.mongo.drains import MongoDrains
 from worker.store.mongo.sums import MongoSums
 
 T = TypeVar("T")
 K = TypeVar("K")
 
 
-class MongoStore(MongoSums, MongoBreakers):
+class MongoStore(MongoSums, MongoBreakers, MongoDrains):
     """See `JobStore` for the promises. Safe for many threads; every call ends within two time-outs of the connection.
 
     A lease is looked at twice. It is read before a write, which refuses a token that was replaced; and every update of the

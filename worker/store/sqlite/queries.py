@@ -106,6 +106,13 @@ BREAKERS = "SELECT engine, document FROM breakers"
 KEEP_BREAKER = (
     "INSERT INTO breakers (engine, document) VALUES (:engine, :document) ON CONFLICT (engine) DO UPDATE SET document = excluded.document"
 )
+# ---- engines ----
+DRAINS = "SELECT engine, document FROM drains"
+SET_DRAIN = (
+    "INSERT INTO drains (engine, document) VALUES (:engine, :document) ON CONFLICT (engine) DO UPDATE SET document = excluded.document"
+)
+DROP_DRAIN = "DELETE FROM drains WHERE engine = :engine"
+ENGINE_STATES = "SELECT engine, state, count(*) FROM jobs INDEXED BY jobs_at_engine WHERE engine IS NOT NULL GROUP BY engine, state"
 
 # ---- torrents ----
 KEEP_TORRENT = "INSERT INTO torrents (id, document) VALUES (:id, :document) ON CONFLICT (id) DO NOTHING"

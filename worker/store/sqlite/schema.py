@@ -23,6 +23,8 @@ LIMITS = "CREATE TABLE limits (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHO
 
 #: `worker.breaker.Breaker` of each engine, JSON.
 BREAKERS = "CREATE TABLE breakers (engine TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID"
+#: Engines that are given nothing new; the document is `ports.Drain`.
+DRAINS = "CREATE TABLE drains (engine TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID"
 
 #: Of a column, not of the document: an index on an expression is reckoned anew at each write of the row.
 JOBS_BY_USER_AND_TIME = "CREATE INDEX jobs_by_user_and_time ON jobs (user, created_at)"
@@ -133,6 +135,7 @@ TABLES = (
     *SPACE,
     *JOBS_SHARED,
     BREAKERS,
+    DRAINS,
     "INSERT INTO meta VALUES (1, '', 0, 0, 0)",
 )
 
@@ -181,6 +184,7 @@ UPGRADES: Mapping[int, tuple[str, ...]] = {
         "DROP INDEX IF EXISTS jobs_by_user_and_time",
         JOBS_BY_USER_AND_TIME,
         BREAKERS,
+        DRAINS,
     ),
 }
 

@@ -20,12 +20,13 @@ from worker.store.sqlite import queries
 from worker.store.sqlite.boot_clock import Anchor, BootClock
 from worker.store.sqlite.breakers import SqliteBreakers
 from worker.store.sqlite.connections import Connections
+from worker.store.sqlite.drains import SqliteDrains
 from worker.store.sqlite.rows import change_row, from_json, hook_json, job_of, row_of, run_of, to_json
 from worker.store.sqlite.schema import is_current, prepare
 from worker.store.sqlite.sums import SqliteSums
 
 
-class SqliteStore(SqliteSums, SqliteBreakers):
+class SqliteStore(SqliteSums, SqliteBreakers, SqliteDrains):
     """See `JobStore` for the promises. Safe for many threads; each batch is one transaction.
 
     Args:
