@@ -31,7 +31,7 @@ def services_of(
     metrics = parts.pop("metrics", None) or Metrics()
     coordinator = parts.pop("coordinator", None) or FakeCoordinator()
     given: dict[str, Any] = {
-        "settings": load(data_dir=directory, **{"probe": "never", **(settings or {})}),
+        "settings": load(data_dir=directory, **{"probe": "never", "egress": "guarded", **(settings or {})}),
         "store": store,
         "coordinator": coordinator,
         "engines": {engine.name: engine for engine in engines},

@@ -19,9 +19,12 @@ from worker import wiring
 from worker.jobs.errors import Transient
 from worker.limits import DRAIN_S
 from worker.ports import Services
+from worker.settings import SettingsError
 
 #: A service is not there: the exit code that the command line has for it.
 EX_UNREACHABLE = 3
+#: A setting is wrong, or asks for what is not there.
+EX_USAGE = 2
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -98,7 +101,11 @@ class SupervisorStep(bootsteps.StartStopStep):
         except Transient as error:
             _say(f"{error}; start the worker again when it is back")
             raise SystemExit(EX_UNREACHABLE) from None
-        self._supervisor = parent.supervisor = wiring.build_supervisor(services)
+        try:
+            self._supervisor = parent.supervisor = wiring.build_supervisor(services)
+        except SettingsError as error:
+            _say(str(error))
+            raise SystemExit(EX_USAGE) from None
         self._supervisor.start()
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002

@@ -110,6 +110,8 @@ class Settings(BaseSettings):
     engines_file: Path | None = None
     profile: Literal["development", "staging", "production"] = "development"
     allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    egress: Literal["checked", "guarded", "strict"] = "checked"
+    connections_per_host: int | None = Field(default=None, ge=1, le=16)
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8060, ge=0, le=65_535)
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
@@ -218,6 +220,11 @@ class Settings(BaseSettings):
     def probes(self) -> bool:
         """True when sources are asked for their size before they are downloaded."""
         return self.probe == "always"
+
+    @property
+    def checks(self) -> bool:
+        """True when what a job names is resolved and checked before an engine gets it, for nothing else guards the engines."""
+        return self.egress == "checked"
 
     @property
     def redis_address(self) -> str:

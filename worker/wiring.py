@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from worker import logs, pipeline
+from worker.admission import guard
 from worker.coordination.redis import RedisCoordinator
 from worker.engines.file import Defaults
 from worker.engines.live import LiveEngines
@@ -116,18 +117,26 @@ def build(settings: Settings, send: Callable[[str], object] | None = None) -> Se
 
 def _engines(settings: Settings, store: JobStore) -> tuple[Mapping[str, Engine], Pool]:
     if settings.engines_file is None:
-        return build_engines(settings.engine_addresses, directory=volume(settings), slots=settings.slots), FixedPool()
+        per_host = settings.connections_per_host
+        addresses = settings.engine_addresses
+        return build_engines(addresses, directory=volume(settings), slots=settings.slots, connections=per_host), FixedPool()
     live = LiveEngines(settings.engines_file, engine_defaults(settings), store)
     return live, live
 
 
 def engine_defaults(settings: Settings) -> Defaults:
     """What addresses of engines leave open."""
-    return Defaults(volume(settings), settings.slots, settings.data_dir)
+    return Defaults(volume(settings), settings.slots, settings.data_dir, settings.connections_per_host)
 
 
 def build_supervisor(services: Services) -> Supervisor:
-    """The loops of a supervisor over these services."""
+    """The loops of a supervisor over these services.
+
+    Raises:
+        SettingsError: it is to run guarded engines only, and one is not proved to be.
+    """
+    if services.settings.egress == "strict":
+        guard.require(services)
     return Supervisor(services, pipeline.sweep)
 
 

@@ -101,6 +101,21 @@ def test_a_port_where_something_else_answers_is_transient(origin: Origin, tmp_pa
     other.close()
 
 
+@newest_only
+def test_connections_to_one_host_are_what_the_settings_say_and_no_more(aria2: Aria2Http) -> None:
+    def told() -> tuple[str, str]:
+        options = aria2.call("aria2.getGlobalOption")
+        return options["max-connection-per-server"], options["split"]
+
+    aria2.engine.poll()
+    assert told() == ("1", "5"), "aria2's own"
+    for connections, known in ((8, ("8", "8")), (2, ("2", "5"))):
+        aria2.engine.connections = connections
+        aria2.engine._session = None
+        aria2.engine.poll()
+        assert told() == known
+
+
 def test_row_2_every_option_is_a_string_and_reads_back_as_it_was_set(aria2: Aria2Http) -> None:
     order = replace(http_order(aria2, "options", rate=SLOW, name="n.bin"), seed_ratio=1.5)
     handle = submitted(aria2, order)

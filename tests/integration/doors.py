@@ -68,7 +68,13 @@ def services_on(redis_url: str, prefix: str, directory: Path, **settings: Any) -
     """Services of one process over this Redis and a store in this directory."""
     engine: Any = NamedEngine()
     services = Services(
-        settings=load(data_dir=directory, redis_url=redis_url, key_prefix=prefix, engines="fake://", **{"probe": "never", **settings}),
+        settings=load(
+            data_dir=directory,
+            redis_url=redis_url,
+            key_prefix=prefix,
+            engines="fake://",
+            **{"probe": "never", "egress": "guarded", **settings},
+        ),
         store=open_store(f"sqlite:///{directory / 'haul.db'}"),
         coordinator=RedisCoordinator(redis_url, prefix=prefix),
         engines={engine.name: engine},

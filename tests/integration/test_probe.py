@@ -19,7 +19,9 @@ from worker import pipeline
 from worker.admission import ask as asking
 from worker.admission import probing as module
 from worker.admission.ask import ask
+from worker.admission.guard import unproved
 from worker.cli.servers import Server
+from worker.engines.fake import FakeEngine
 from worker.failpoints import FailpointHit, Failpoints
 from worker.jobs.errors import Rejected
 from worker.jobs.model import Job
@@ -27,6 +29,7 @@ from worker.jobs.probe import Probe
 from worker.jobs.requests import parse
 from worker.jobs.states import Action, Cause, Reason, State
 from worker.ports import Services, Step, WaitingJob
+from worker.settings import load
 
 OPEN = None
 
@@ -188,7 +191,7 @@ def test_nothing_is_asked_when_the_operator_says_never(services: Services, origi
     assert origin.probes["/file/once"] == 0
 
 
-def test_a_guarded_question_that_is_refused_leaves_the_size_unknown(
+def test_a_guarded_job_whose_source_leads_into_a_private_network_is_refused(
     services: Services, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolving(monkeypatch, {"public.example": ["127.0.0.2"]})
@@ -196,7 +199,10 @@ def test_a_guarded_question_that_is_refused_leaves_the_size_unknown(
         named = url.replace("127.0.0.2", "public.example").removesuffix(".torrent")
         guarded, owned = accepted(services, named), accepted(services, named, owner=True)
         pipeline.run(services, Step.PROBE)
-    assert now(services, guarded).probe == Probe()
+    refused = now(services, guarded)
+    assert (refused.state, refused.cause, refused.probe) == (State.FAILED, Cause.REFUSED, None)
+    assert refused.message == "the server's address is in a private network (loopback)"
+    assert Step.NOTIFY in sent(services)
     assert now(services, owned).probe == Probe(5)
 
 
@@ -297,3 +303,72 @@ def test_one_run_is_on_at_a_time(services: Services, origin: Origin) -> None:
     assert pipeline.run(services, Step.PROBE) == 0
     services.coordinator.unclaim(module.PROBE, "another")
     assert pipeline.run(services, Step.PROBE) == 1
+
+
+# ---- names of what is not asked for its size ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def checked(valkey: Server, key_prefix: str, tmp_path: Path) -> Iterator[Services]:
+    with services_on(valkey.url, key_prefix, tmp_path, allow_networks="127.0.0.1/32", probe="never", egress="checked") as services:
+        yield services
+
+
+def looked_at(services: Services, uri: str, **spec: Any) -> Job:
+    job = accepted(services, uri, **spec)
+    pipeline.run(services, Step.PROBE)
+    return now(services, job)
+
+
+@pytest.mark.parametrize("uri", ["http://inner.example/x", "ftp://inner.example/x", "https://user:pw@inner.example/x"])
+def test_without_probes_a_name_is_resolved_and_judged_before_its_job_is_admitted(
+    checked: Services, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    resolving(monkeypatch, {"inner.example": ["10.1.2.3"], "open.example": ["127.0.0.1"]})
+    assert accepted(checked, uri).reason is Reason.PROBE
+    refused = looked_at(checked, uri)
+    assert (refused.state, refused.cause) == (State.FAILED, Cause.REFUSED)
+    assert refused.message == "the server's address is in a private network (private)"
+    passed = looked_at(checked, uri.replace("inner", "open"))
+    assert (passed.state, passed.reason) == (State.QUEUED, Reason.TURN)
+
+
+def test_an_address_needs_no_look_and_the_owner_none_at_all(checked: Services) -> None:
+    assert accepted(checked, "http://127.0.0.1/x").reason is Reason.TURN
+    assert accepted(checked, "http://example.org/x", owner=True).reason is Reason.TURN
+
+
+def test_a_name_that_cannot_be_resolved_is_looked_at_again_and_then_fails(checked: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    real = socket.getaddrinfo
+    job = accepted(checked, "http://gone.example/x")
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", lambda host, *a, **o: unknown() if "gone" in host else real(host, *a, **o))
+        pipeline.run(checked, Step.PROBE)
+        assert now(checked, job).state is State.FAILED, "both looks are of one run, for the second is due soon"
+        assert [event.text for event in now(checked, job).events][-2].endswith("it is looked at again in 1 s")
+    assert (now(checked, job).cause, now(checked, job).message) == (Cause.UNREACHABLE, "the server's name cannot be resolved")
+
+
+def test_a_tracker_whose_name_leads_inside_is_left_out_and_the_job_goes_on(checked: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolving(monkeypatch, {"blocked.example": ["0.0.0.0"], "good.example": ["93.184.216.34"]})
+    head = "magnet:?xt=urn:btih:" + "a1" * 20
+    job = looked_at(checked, f"{head}&tr=http://blocked.example/a&tr=http://good.example/a", key="k")
+    assert (job.state, job.reason, job.source.uri) == (State.QUEUED, Reason.TURN, f"{head}&tr=http://good.example/a")
+    assert "blocked.example" in job.events[-1].text
+    again = accepted(checked, f"{head}&tr=http://blocked.example/a&tr=http://good.example/a", key="k")
+    assert again.id == job.id, "the same request is still known by its key"
+    assert pipeline.control(checked, job.id, Action.PAUSE).state is State.PAUSED
+    assert pipeline.control(checked, job.id, Action.RESUME).reason is Reason.TURN, "it is not looked at twice"
+
+
+def test_where_the_kernel_guards_names_are_left_to_it(checked: Services) -> None:
+    guarded = replace(checked, settings=checked.settings.model_copy(update={"egress": "guarded"}))
+    assert accepted(guarded, "http://nobody-asks.example/x").reason is Reason.TURN
+
+
+def test_an_allowed_address_proves_no_guard() -> None:
+    open_to_all = load(engines="aria2+http://127.0.0.1:1", allow_networks="127.0.0.0/8")
+    assert "cannot be tried" in str(unproved(FakeEngine("/nowhere"), open_to_all))

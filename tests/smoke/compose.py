@@ -33,6 +33,8 @@ ENGINES = ("aria2", "qbittorrent")
 #: What no download may reach.
 INNER = ("redis", "mongo", "api", "flower", "prometheus", "beat")
 TARGETS = 4
+#: Of compose.test.yml: where the origin is, which has no public address.
+ORIGIN_NETWORK = "10.213.77.0/24"
 POLL_S = 0.5
 ERROR_CHARS_MAX = 4000
 
@@ -42,6 +44,7 @@ class Stack:
 
     def __init__(self, directory: Path) -> None:
         self._environment = {**os.environ, "SECRETS": str(directory / "secrets"), "ORIGIN": str(directory / "origin")}
+        self._environment["HAUL_ALLOW_NETWORKS"] = ORIGIN_NETWORK
         self._key = ""
 
     def start(self) -> None:
@@ -88,6 +91,7 @@ def main() -> None:
             downloads_a_file(stack, origin)
             downloads_a_torrent(stack, origin)
             keeps_the_engines_apart(stack)
+            guards_the_engines(stack)
             is_scraped(stack)
         except BaseException:
             print(stack.compose("ps", "--all"), stack.compose("logs", "--tail", "40"), sep="\n")
@@ -131,6 +135,13 @@ def keeps_the_engines_apart(stack: Stack) -> None:
     for engine in ENGINES:
         known = stack.compose("exec", "-T", engine, "python", "-c", look, *INNER)
         assert known == "", f"{engine} resolves {known}"
+
+
+def guards_the_engines(stack: Stack) -> None:
+    """Each engine, asked for something at an address of the supervisor, does not get there."""
+    checks = json.loads(stack.compose("exec", "-T", "supervisor", "haul", "health", "--deep", "--json"))["checks"]
+    guards = {engine: checks[f"guard of {engine}"]["error"] for engine in ENGINES}
+    assert guards == dict.fromkeys(ENGINES), guards
 
 
 def is_scraped(stack: Stack) -> None:

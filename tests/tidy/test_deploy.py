@@ -134,8 +134,27 @@ def test_ports_are_open_to_this_machine_only() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_engine_shares_a_network_with_engines_and_those_alone_that_call_it(engine: str) -> None:
-    networks = set(SERVICES[engine]["networks"])
-    assert {name for name, service in SERVICES.items() if networks & set(service["networks"])} == {*ENGINES, "worker", "supervisor"}
+    guard = SERVICES[f"{engine}-guard"]
+    networks = set(guard["networks"])
+    assert guard["networks"]["rpc"]["aliases"] == [engine], "the engine is called by its name"
+    guards = {f"{engine}-guard" for engine in ENGINES}
+    assert {name for name, service in SERVICES.items() if networks & set(service.get("networks", ()))} == {*guards, "worker", "supervisor"}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_has_no_network_but_that_of_its_guard_which_alone_may_change_its_rules(engine: str) -> None:
+    service = SERVICES[engine]
+    assert service["network_mode"] == f"service:{engine}-guard"
+    assert "networks" not in service
+    assert service["depends_on"][f"{engine}-guard"]["condition"] == "service_healthy", "it starts once the rules are loaded"
+    assert {name for name, other in SERVICES.items() if "cap_add" in other} == {f"{engine}-guard" for engine in ENGINES}
+    assert SERVICES[f"{engine}-guard"]["cap_add"] == ["NET_ADMIN"]
+    assert COMPOSE["x-environment"]["HAUL_EGRESS"] == "guarded"
+
+
+def test_the_health_check_of_an_engine_comes_from_the_address_that_its_guard_lets_pass() -> None:
+    own = runpy.run_path(str(ROOT / "deploy/probe.py"))["OWN"][0]
+    assert f"ip saddr {own} ip daddr 127.0.0.1 accept" in (ROOT / "deploy/egress.nft").read_text()
 
 
 def test_the_worker_consumes_every_queue() -> None:

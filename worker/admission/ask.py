@@ -28,13 +28,13 @@ def ask(uri: str, allowed: Networks | None) -> tuple[Probe, Fault | None]:
     """What an http or https source says of its content, and why it said nothing, if it did not.
 
     HEAD, and where that is refused or says no size, GET for the first byte, whose body is not read. Whatever fails makes a
-    size that is not known, no more: the download will tell.
+    size that is not known, no more: the download will tell. But what leads where the job may not go is Cause.REFUSED.
 
     Args:
         uri: a user and a password in it are sent, to this host only.
         allowed: networks that may be reached although they are private; None lets any address pass.
     """
-    with Line(allowed, DEADLINE_S, _LATE) as line:
+    with Line(allowed, DEADLINE_S, _LATE, ahead=True) as line:
         try:
             with line.opened("HEAD", uri) as answer:
                 status, said = answer.status_code, _said(answer)

@@ -7,7 +7,7 @@ from worker.admission.queue import announce, first_reason
 from worker.jobs.errors import Conflict, NotFound, Transient
 from worker.jobs.events import EventType
 from worker.jobs.model import Job
-from worker.jobs.states import Action, Cause, State, Want
+from worker.jobs.states import Action, Cause, Reason, State, Want
 from worker.ports import Change, Services, Step
 
 log = logs.get(__name__)
@@ -28,7 +28,7 @@ def control(services: Services, id: str, action: Action) -> Job:
         job = services.store.get([id]).get(id)
         if job is None:
             raise NotFound("id", f"there is no job {id}", fix="haul list shows the jobs")
-        new = intended(job, action, services.clock.time(), probing=services.settings.probes)
+        new = intended(job, action, services.clock.time(), probing=services.settings.probes, checking=services.settings.checks)
         if new is job:
             return job
         [applied] = services.store.apply([Change(job, new)])
@@ -39,15 +39,15 @@ def control(services: Services, id: str, action: Action) -> Job:
     raise Transient("store", f"job {id} changes too fast; try again")
 
 
-def intended(job: Job, action: Action, at: float, *, probing: bool = False) -> Job:
+def intended(job: Job, action: Action, at: float, *, probing: bool = False, checking: bool = False) -> Job:
     """The job after the action was written down; the same job when nothing is to be done. Raises Conflict."""
     if action is Action.PAUSE:
         return _pause(job, at)
     if action is Action.RESUME:
-        return _resume(job, at, probing=probing)
+        return _resume(job, at, first_reason(job, probing=probing, checking=checking))
     if action is Action.CANCEL:
         return _cancel(job, at)
-    return _retry(job, at, probing=probing)
+    return _retry(job, at, first_reason(job, probing=probing, checking=checking))
 
 
 def _pause(job: Job, at: float) -> Job:
@@ -60,7 +60,7 @@ def _pause(job: Job, at: float) -> Job:
     raise _wrong(job, "paused", "queued or downloading")
 
 
-def _resume(job: Job, at: float, *, probing: bool) -> Job:
+def _resume(job: Job, at: float, waits: Reason) -> Job:
     if job.state is State.PAUSED and job.want is not Want.CANCEL:
         return job.moved(
             State.QUEUED,
@@ -68,7 +68,7 @@ def _resume(job: Job, at: float, *, probing: bool) -> Job:
             "resumed, waits for its turn",
             event=EventType.RESUMED,
             want=Want.RUN,
-            reason=first_reason(job, probing=probing),
+            reason=waits,
         )
     if job.want is Want.PAUSE and not job.terminal:
         return job.noted(at, "resume asked for", want=Want.RUN)
@@ -89,7 +89,7 @@ def _cancel(job: Job, at: float) -> Job:
     return job.noted(at, "cancel asked for", want=Want.CANCEL)
 
 
-def _retry(job: Job, at: float, *, probing: bool) -> Job:
+def _retry(job: Job, at: float, waits: Reason) -> Job:
     if job.state not in (State.FAILED, State.CANCELLED):
         if job.state is State.DONE or job.want is Want.CANCEL:
             raise _wrong(job, "retried", "failed or cancelled")
@@ -102,7 +102,7 @@ def _retry(job: Job, at: float, *, probing: bool) -> Job:
         f"asked for again, attempt {job.attempt + 1}",
         event=EventType.QUEUED,
         want=Want.RUN,
-        reason=first_reason(job, probing=probing),
+        reason=waits,
         cause=None,
         message=None,
         attempt=job.attempt + 1,

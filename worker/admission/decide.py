@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from worker.admission.balance import Balance, choose
 from worker.admission.space import Shortage, Space
-from worker.jobs.model import Job
+from worker.jobs.model import Job, SourceKind
 from worker.jobs.needs import needs_probe
 from worker.jobs.states import Reason
 from worker.ports import Features
@@ -87,7 +87,7 @@ def decide(job: Job, engines: Mapping[str, EngineView], now: float, space: Space
         balance: which of several engines it is; None takes them in turns, from the first.
     """
     if needs_probe(job):
-        return Wait(Reason.PROBE, "its source is being asked for its size")
+        return _unasked(job, now)
     if job.needs_description:
         return _undescribed(job, now)
     if job.not_before > now and job.reason in TRIED_AGAIN:
@@ -115,6 +115,13 @@ def decide(job: Job, engines: Mapping[str, EngineView], now: float, space: Space
         tried = "".join(f"; {engine.name} {engine.trouble}" for engine in alive if engine.trouble)
         return Wait(Reason.SLOTS, f"all {sum(engine.capacity for engine in alive)} slots of {_names(alive)} are taken{tried}")
     return Admit(choose(balance or Balance(), job, free).name)
+
+
+def _unasked(job: Job, now: float) -> Wait:
+    if job.not_before > now:
+        return Wait(Reason.PROBE, f"its source is asked again in {job.not_before - now:.0f} s: {job.message}", job.not_before)
+    asked = "its source is being asked for its size" if job.source.kind is SourceKind.HTTP else "the addresses it names are being checked"
+    return Wait(Reason.PROBE, asked)
 
 
 def _undescribed(job: Job, now: float) -> Wait:

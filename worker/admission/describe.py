@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import secrets
 import time
 from collections.abc import Collection
@@ -10,8 +11,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from worker import logs, tries
+from worker.admission import hops
 from worker.admission.doors import unfetchable
 from worker.admission.fetch import fetch
+from worker.admission.line import Refused
 from worker.admission.queue import announce
 from worker.jobs import torrents
 from worker.jobs.description import Description
@@ -121,8 +124,13 @@ def _fetched(services: Services, job: Job) -> Description | Fault:
         if isinstance(document, Fault):
             return document
         about = torrents.describe(document, job.select)
+        if job.guarded:
+            document = hops.judged(document, services.settings)
+            about = replace(about, document=hashlib.sha256(document).hexdigest())
         services.store.keep_torrent(document)
         services.failpoints.hit("describe.kept", job.id)
+    except Refused as refused:
+        return refused.fault
     except Rejected as refusal:
         words = f"the .torrent file {refusal.detail}" if refusal.field == "torrent" else refusal.detail
         return Fault(Cause.SOURCE, False, words)

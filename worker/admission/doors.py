@@ -21,7 +21,8 @@ from worker.jobs.errors import Conflict, NoRoom, Rejected, Transient
 from worker.jobs.events import Event, EventType
 from worker.jobs.hooks import hook_of
 from worker.jobs.model import Job, Request, Source, SourceKind, job_id, new_job
-from worker.jobs.states import Action, Cause, State
+from worker.jobs.probe import Probe
+from worker.jobs.states import Action, Cause, Reason, State
 from worker.limits import INTAKE_CLAIM_S
 from worker.ports import Change, Inserted, IntakeEntry, Services, Step
 
@@ -70,9 +71,10 @@ def _new(services: Services, request: Request, id: str | None = None) -> Job:
         services.store.keep_torrent(request.document)
         services.failpoints.hit("accept.kept")
     job = new_job(request, services.clock.time(), id)
-    return replace(
-        job, reason=first_reason(job, probing=services.settings.probes), hook=hook_of(request.webhook, services.settings.webhook_addresses)
-    )
+    settings = services.settings
+    reason = first_reason(job, probing=settings.probes, checking=settings.checks, document=request.document)
+    looked_at = Probe() if reason is Reason.TURN and request.document is not None else None
+    return replace(job, reason=reason, probe=looked_at, hook=hook_of(request.webhook, settings.webhook_addresses))
 
 
 def record(services: Services, jobs: Sequence[Job]) -> list[Inserted]:
@@ -226,7 +228,7 @@ def _refusal(services: Services, request: Request, quotas: Quotas) -> Rejected |
 def _allowed(services: Services, request: Request) -> None:
     hook_of(request.webhook, services.settings.webhook_addresses)
     if request.guarded:
-        egress.check(request.source, services.settings.allow_networks)
+        egress.check(request.source, services.settings.allow_networks, request.document)
     engines = services.engines
     if request.engine is not None and request.engine not in engines:
         raise Rejected("engine", f"there is no engine {request.engine!r}", fix=f"one of: {', '.join(sorted(engines)) or 'none'}")

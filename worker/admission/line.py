@@ -1,6 +1,6 @@
 """The connections on which we ask servers ourselves, over HTTP: for a guarded job to permitted addresses only.
 
-Every connection, each redirect's too, goes to an address that was looked at; no name is resolved a second time. A line has a
+Every connection, each redirect's too, goes to an address that was looked at; no name is resolved a second time on its way. A line has a
 session of its own, so that no cookie, password or connection of one user's job serves another's.
 """
 
@@ -26,14 +26,19 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import DecodeError, IncompleteRead
 
 from worker.admission import egress
+from worker.jobs.errors import Rejected
 from worker.jobs.states import Cause
 from worker.ports import Fault
 
 #: For each address of a name, and for each silence.
 CONNECT_S = 6.0
 REDIRECTS_MAX = 5
+#: So many aria2 follows; whoever goes ahead of it has to see each.
+ENGINE_REDIRECTS_MAX = 20
 AGENT = "haul"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+UNRESOLVED = Fault(Cause.UNREACHABLE, True, "the server's name cannot be resolved")
 
 Networks = Sequence[IPv4Network | IPv6Network]
 
@@ -53,10 +58,13 @@ class Line:
         allowed: networks that may be reached although they are private; None lets any address pass.
         deadline_s: for everything; what a system's resolver takes for a name comes on top.
         late: the fault when it is over.
+        ahead: we go ahead of an engine, which will choose among all addresses of a name, and follow every redirect: so a host
+            with one forbidden address is refused, and a redirect to another protocol.
     """
 
-    def __init__(self, allowed: Networks | None, deadline_s: float, late: Fault) -> None:
+    def __init__(self, allowed: Networks | None, deadline_s: float, late: Fault, *, ahead: bool = False) -> None:
         self._allowed = allowed
+        self._ahead = ahead and allowed is not None
         self._late = late
         self._ends = time.monotonic() + deadline_s
         self._sockets: list[socket.socket] = []
@@ -94,14 +102,15 @@ class Line:
             Refused: it cannot or may not be reached; besides, what the libraries raise (`fault_of`).
         """
         login, here = _login(uri), uri
-        for _ in range(REDIRECTS_MAX + 1):
+        for _ in range((ENGINE_REDIRECTS_MAX if self._ahead else REDIRECTS_MAX) + 1):
+            self._check_host(here)
             timeout = (CONNECT_S, min(CONNECT_S, self.left()))
             options: Any = {"auth": login, "headers": headers, "stream": True, "allow_redirects": False, "timeout": timeout}
             with self._session.request(method, _bare(here), **options) as answer:
                 if answer.status_code not in REDIRECTS:
                     yield answer
                     return
-                there = _target(here, answer.headers.get("Location", ""))
+                there = _target(here, answer.headers.get("Location", ""), ahead=self._ahead)
             login = _login(there) or (login if _origin(there) == _origin(here) else None)
             here = there
         raise Refused(Fault(Cause.HTTP, False, "too many redirects"))
@@ -109,9 +118,11 @@ class Line:
     def connect(self, host: str, port: int) -> socket.socket:
         """A connection to the first address of a host that may be reached and answers. Raises Refused or OSError."""
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        usable = [entry for entry in found if self._permits(str(entry[4][0]))]
-        if not usable:
-            raise Refused(Fault(Cause.REFUSED, False, "the server's address is in a private network"))
+        kinds = [self._refused(str(entry[4][0])) for entry in found]
+        usable = [entry for entry, kind in zip(found, kinds, strict=True) if kind is None]
+        if not usable or (self._ahead and len(usable) < len(found)):
+            what = next(filter(None, kinds), "no address")
+            raise Refused(Fault(Cause.REFUSED, False, f"the server's address is in a private network ({what})"))
         failure = OSError("no address")
         for family, kind, protocol, _, address in usable:
             connection = socket.socket(family, kind, protocol)
@@ -134,8 +145,18 @@ class Line:
         self._sockets.append(connection.dup())  # TLS takes the other one over
         self.left()  # what came too late for `_hang_up` ends here
 
-    def _permits(self, address: str) -> bool:
-        return self._allowed is None or egress.permitted(ip_address(address.partition("%")[0]), self._allowed)
+    def _refused(self, address: str) -> str | None:
+        """What an address is that may not be reached; None for one that may."""
+        return None if self._allowed is None else egress.refused_kind(ip_address(address.partition("%")[0]), self._allowed)
+
+    def _check_host(self, uri: str) -> None:
+        """Raise Refused for a host that an engine may take for another one than we do."""
+        if not self._ahead:
+            return
+        try:
+            egress.host_of(uri, "uri")
+        except Rejected as refusal:
+            raise Refused(Fault(Cause.REFUSED, False, f"the server's address {refusal.detail}")) from None
 
     def left(self) -> float:
         """Seconds that are left. Raises Refused when none are."""
@@ -209,14 +230,15 @@ def _origin(uri: str) -> tuple[str, str]:
     return parts.scheme, parts.netloc.rpartition("@")[2]
 
 
-def _target(here: str, location: str) -> str:
+def _target(here: str, location: str, *, ahead: bool) -> str:
     """Where a redirect leads. Raises Refused."""
     there = urljoin(_bare(here), location.strip())
     scheme = urlsplit(there).scheme
     if scheme == "magnet":
         raise Refused(Fault(Cause.SOURCE, False, "the server has a magnet link in its place; ask for that"))
     if not location or scheme not in ("http", "https"):
-        raise Refused(Fault(Cause.HTTP, False, "the server redirects to something that is not http or https"))
+        cause = Cause.REFUSED if ahead and location else Cause.HTTP
+        raise Refused(Fault(cause, False, "the server redirects to something that is not http or https"))
     return there
 
 
@@ -233,7 +255,7 @@ def fault_of(error: BaseException) -> Fault | None:
 #: The first that occurs counts; the libraries' errors are OSErrors or ValueErrors of their own.
 _BY_KIND: Sequence[tuple[tuple[type[BaseException], ...], Fault]] = (
     ((ssl.SSLError, requests.exceptions.SSLError), Fault(Cause.UNREACHABLE, False, "no secure connection could be made (TLS)")),
-    ((socket.gaierror,), Fault(Cause.UNREACHABLE, True, "the server's name cannot be resolved")),
+    ((socket.gaierror,), UNRESOLVED),
     (
         (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError),
         Fault(Cause.UNREACHABLE, True, "the server did not answer in time"),

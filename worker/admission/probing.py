@@ -1,4 +1,4 @@
-"""The step `probe`: sources are asked for their size, so that admission knows what it promises space for."""
+"""The step `probe`: sources are asked for their size, so that admission knows what it promises space for, and looked at by the guard."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from urllib.parse import urlsplit
 
 from worker import logs
-from worker.admission.ask import ask
-from worker.admission.queue import announce
+from worker.admission import hops
+from worker.admission.hops import Seen
+from worker.admission.line import UNRESOLVED
+from worker.admission.queue import announce, belongs
 from worker.jobs.errors import Transient
 from worker.jobs.model import Job
-from worker.jobs.probe import Probe
-from worker.jobs.states import Cause, Reason
+from worker.jobs.states import Cause, State
 from worker.limits import STEP_BATCH
-from worker.ports import Change, Services
+from worker.ports import Change, Fault, Services, Step
 
 #: Questions at the same time, of the whole installation, and to one host: a slow one takes no more threads than these.
 THREADS = 32
 HOST_MAX = 8
 #: A host that did not answer in time is asked nothing for so long; the sizes of its files are not known then.
 SILENT_S = 30.0
-#: A job whose question takes longer, because a resolver does, goes on without an answer.
+#: A job whose question takes longer, because a resolver does, goes on without an answer, unless it is to be checked.
 GIVE_UP_S = 8.0
 #: A run goes on for so long while there is work, looks so often for jobs that came meanwhile, and renews its claim so often.
 WINDOW_S = 60.0
 LOOK_S = 0.25
 BEAT_S = 1.0
 CLAIM_S = 10.0
+#: A look that is due so soon is waited for.
+SOON_S = 2.0
 #: Records that one look reads at most, in batches; behind them others may wait for the next look.
 PAGES_MAX = 5
 
@@ -63,7 +66,7 @@ class _Run:
         self._services = services
         self._holder = holder
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=PROBE)
-        self._running: dict[Future[Probe], tuple[Job, float]] = {}
+        self._running: dict[Future[Seen], tuple[Job, float]] = {}
         self._known: list[Job] = []
         self._read_at = float("-inf")
         self._silent: dict[str, float] = {}
@@ -108,40 +111,53 @@ class _Run:
             found += page
             if len(page) < STEP_BATCH:
                 break
-        return [job for job in found if job.id not in running]
+        until = self._services.store.now() + SOON_S
+        return [job for job in found if job.id not in running and job.not_before <= until]
 
-    def _asked(self, job: Job) -> Probe:
+    def _asked(self, job: Job) -> Seen:
         host = _host(job)
-        if time.monotonic() < self._silent.get(host, 0.0):
-            return Probe()
-        settings = self._services.settings
+        if job.not_before:
+            time.sleep(max(0.0, job.not_before - self._services.store.now()))
         try:
-            found, fault = ask(job.source.uri, settings.allow_networks if job.guarded else None)
-        except Exception:
-            log.exception("a source could not be asked for its size because of a fault in Haul", job=job.id)
-            return Probe()
-        if fault is not None:
-            log.debug("a source did not tell its size", job=job.id, why=fault.detail)
-            if fault.cause is Cause.UNREACHABLE and fault.passing:
+            found = hops.seen(self._services, job, silent=time.monotonic() < self._silent.get(host, 0.0))
+        except Transient:
+            raise
+        except Exception as error:
+            log.exception("a source could not be looked at because of a fault in Haul", job=job.id)
+            detail = f"a fault in Haul, {type(error).__name__}; its log tells more"
+            return Seen(fault=Fault(Cause.WORKER, False, detail)) if self._checked(job) else Seen()
+        if found.unanswered is not None:
+            log.debug("a source did not tell its size", job=job.id, why=found.unanswered.detail)
+            if found.unanswered.cause is Cause.UNREACHABLE and found.unanswered.passing:
                 self._silent[host] = time.monotonic() + SILENT_S
         return found
 
-    def _ended(self) -> list[tuple[Job, Probe]]:
+    def _checked(self, job: Job) -> bool:
+        return job.guarded and self._services.settings.checks
+
+    def _ended(self) -> list[tuple[Job, Seen]]:
         done = wait(self._running, LOOK_S, FIRST_COMPLETED).done
         answers = [(self._running.pop(future)[0], future.result()) for future in done]
         late = [future for future, (_, begun) in self._running.items() if time.monotonic() - begun >= GIVE_UP_S]
-        return answers + [(self._running.pop(future)[0], Probe()) for future in late]
+        given_up = [self._running.pop(future)[0] for future in late]
+        return answers + [(job, Seen(fault=UNRESOLVED if self._checked(job) else None)) for job in given_up]
 
-    def _record(self, answers: list[tuple[Job, Probe]]) -> int:
+    def _record(self, answers: list[tuple[Job, Seen]]) -> int:
         """Write down what was said. Jobs that were changed meanwhile are asked for again, if they still need it."""
         if not answers:
             return 0
-        services, at, ids = self._services, self._services.clock.time(), [job.id for job, _ in answers]
+        services, at, now = self._services, self._services.clock.time(), self._services.store.now()
+        ids = [job.id for job, _ in answers]
         services.failpoints.hit("probe.asked", *ids)
-        applied = services.store.apply([Change(job, job.noted(at, probe=found, reason=Reason.TURN)) for job, found in answers])
+        applied = services.store.apply([Change(job, hops.after(job, found, at, now)) for job, found in answers])
         services.failpoints.hit("probe.recorded", *ids)
         told = [a.job for a in applied if a.won and a.job is not None]
-        announce(services, told)
+        failed = [job for job in told if job.state is State.FAILED]
+        for job in failed:
+            services.metrics.ended.labels(job.state, job.cause or "").inc()
+        if failed:
+            services.nudger.nudge(Step.NOTIFY)
+        announce(services, [job for job in told if belongs(job)])
         return len(told)
 
 

@@ -1,7 +1,7 @@
 """The waiting index as admission keeps it: a Redis order of the store's `queued` records, rebuilt from them when it is lost.
 
-Jobs whose `.torrent` file is not fetched yet, or whose source was not asked for its size, are `queued` and not in it: the steps
-`describe` and `probe` find them in the store.
+Jobs whose `.torrent` file is not fetched yet, or whose source was not asked for its size or checked, are `queued` and not in it:
+the steps `describe` and `probe` find them in the store.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from worker import logs
+from worker.admission.egress import names_hosts
 from worker.jobs.errors import Transient
 from worker.jobs.model import Job, SourceKind
 from worker.jobs.needs import needs_probe
@@ -26,15 +27,20 @@ def belongs(job: Job) -> bool:
     return job.state is State.QUEUED and not job.needs_description and not needs_probe(job) and not job.following
 
 
-def first_reason(job: Job, *, probing: bool) -> Reason:
+def first_reason(job: Job, *, probing: bool, checking: bool = False, document: bytes | None = None) -> Reason:
     """What a job waits for that was just asked for.
 
     Args:
         probing: sources are asked for their size.
+        checking: names are resolved and judged before an engine gets them.
+        document: its `.torrent` file, when it is at hand.
     """
     if job.source.kind is SourceKind.TORRENT and job.description is None:
         return Reason.DESCRIPTION
-    return Reason.PROBE if probing and job.source.kind is SourceKind.HTTP and job.probe is None else Reason.TURN
+    if job.probe is not None:
+        return Reason.TURN
+    asked = probing and job.source.kind is SourceKind.HTTP
+    return Reason.PROBE if asked or (checking and job.guarded and names_hosts(job.source, document)) else Reason.TURN
 
 
 def announce(services: Services, jobs: Sequence[Job]) -> None:

@@ -93,7 +93,7 @@ def check(request: Request, settings: Settings) -> None:
     if request.guarded:
         from worker.admission import egress
 
-        egress.check(request.source, settings.allow_networks)
+        egress.check(request.source, settings.allow_networks, request.document)
     if request.engine is None:
         return
     from worker.cli.embedded import qbittorrent_of

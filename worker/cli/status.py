@@ -72,7 +72,7 @@ def health(
     if as_json:
         print_json({"ok": ok, "checks": checks})
     for name, check in checks.items() if not as_json else ():
-        words = f"ok    {check['ms']:.0f} ms" if check["ok"] else f"DOWN  {check['error']}"
+        words = f"ok    {check.get('note') or format(check['ms'], '.0f') + ' ms'}" if check["ok"] else f"DOWN  {check['error']}"
         sys.stdout.write(f"{name:24} {words}\n")
     raise typer.Exit(Exit.OK if ok else Exit.UNREACHABLE)
 
@@ -95,6 +95,24 @@ def _checks(services: Services, deep: bool) -> dict[str, dict[str, Any]]:
         checks[f"engine {name}"] = _check(engine.poll)
         fault = unusable(engine.directory)
         checks[f"volume of {name}"] = {"ok": fault is None, "error": fault, "ms": 0.0}
+    return checks | _egress(services, deep)
+
+
+def _egress(services: Services, deep: bool) -> dict[str, dict[str, Any]]:
+    """What keeps downloads out of private networks, in words; each engine is tried when something else than Haul is to keep it out."""
+    from worker.admission.guard import WORDS, unproved
+    from worker.jobs.errors import Transient
+
+    settings = services.settings
+    checks: dict[str, dict[str, Any]] = {"egress": {"ok": True, "error": None, "ms": 0.0, "note": WORDS[settings.egress]}}
+    for name, engine in services.engines.items() if deep and not settings.checks else ():
+        begun = time.perf_counter()
+        try:
+            error = unproved(engine, settings)
+        except Transient as unanswered:
+            error = str(unanswered)
+        ms = round((time.perf_counter() - begun) * 1000, 1)
+        checks[f"guard of {name}"] = {"ok": error is None, "error": error and f"not proved: {error}", "ms": ms}
     return checks
 
 

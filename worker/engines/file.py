@@ -27,11 +27,13 @@ class Defaults:
         directory: the volume of engines without `dir`.
         slots: of engines without `slots`.
         data_dir: of the embedded stack, whose engines `embedded` stands for.
+        connections: of one download to one host; None leaves it to the engine.
     """
 
     directory: Path
     slots: int
     data_dir: Path
+    connections: int | None = None
 
 
 def parse(path: Path, content: bytes, defaults: Defaults) -> dict[str, Address]:
@@ -47,7 +49,7 @@ def parse(path: Path, content: bytes, defaults: Defaults) -> dict[str, Address]:
     written = [pair for number, line in read_lines(text) for pair in _expanded(f"{where}, line {number}", line, defaults)]
     if not written:
         raise SettingsError(f"{where} names no engine: write one address a line; `haul engines drain` takes an engine out of work")
-    return read_addresses(written, directory=defaults.directory, slots=defaults.slots, lasting=True)
+    return read_addresses(written, directory=defaults.directory, slots=defaults.slots, connections=defaults.connections, lasting=True)
 
 
 def check_file(path: Path, defaults: Defaults) -> None:

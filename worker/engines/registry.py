@@ -6,7 +6,7 @@ A new engine is a module of its own and an entry of `PROGRAMS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -31,6 +31,7 @@ class Address:
         program: of `PROGRAMS`.
         url: `http(s)://host:port/path`, without the secret.
         directory: the volume as this process sees it.
+        connections: of one download to one host; None leaves it to the engine.
     """
 
     name: str
@@ -41,10 +42,13 @@ class Address:
     directory: str
     slots: int
     weight: int
+    connections: int | None = None
 
 
 def _aria2(address: Address) -> Engine:
-    return Aria2Engine(address.name, address.url, address.secret, address.directory, address.slots, RPC_TIMEOUT_S, address.weight)
+    engine = Aria2Engine(address.name, address.url, address.secret, address.directory, address.slots, RPC_TIMEOUT_S, address.weight)
+    engine.connections = address.connections
+    return engine
 
 
 def _qbittorrent(address: Address) -> Engine:
@@ -77,7 +81,7 @@ PROGRAMS: Mapping[str, Program] = {
 SCHEMES: Mapping[str, str] = {f"{name}+{transport}": name for name in PROGRAMS for transport in ("http", "https")}
 
 
-def build_engines(addresses: Sequence[str], *, directory: Path, slots: int) -> dict[str, Engine]:
+def build_engines(addresses: Sequence[str], *, directory: Path, slots: int, connections: int | None = None) -> dict[str, Engine]:
     """The engines by name, in the order of their addresses; nothing is connected yet.
 
     Args:
@@ -85,12 +89,14 @@ def build_engines(addresses: Sequence[str], *, directory: Path, slots: int) -> d
             `?name=&slots=&dir=&weight=` or less. Without a name the first aria2 is `aria2`, the next `aria2-2`, and so on.
         directory: the volume of engines without `dir`.
         slots: of engines without `slots`.
+        connections: of one download to one host; None leaves it to the engine.
 
     Raises:
         SettingsError: an address cannot be used; names the place in the list and the fix, never the secret.
     """
     written = [(f"{VARIABLE}: engine {number}", text) for number, text in enumerate(addresses, 1)]
-    return {name: connect(address) for name, address in read_addresses(written, directory=directory, slots=slots).items()}
+    found = read_addresses(written, directory=directory, slots=slots, connections=connections)
+    return {name: connect(address) for name, address in found.items()}
 
 
 def connect(address: Address) -> Engine:
@@ -98,7 +104,9 @@ def connect(address: Address) -> Engine:
     return PROGRAMS[address.program].build(address)
 
 
-def read_addresses(written: Sequence[tuple[str, str]], *, directory: Path, slots: int, lasting: bool = False) -> dict[str, Address]:
+def read_addresses(
+    written: Sequence[tuple[str, str]], *, directory: Path, slots: int, connections: int | None = None, lasting: bool = False
+) -> dict[str, Address]:
     """The addresses by the names of their engines, as `build_engines`.
 
     Args:
@@ -111,7 +119,7 @@ def read_addresses(written: Sequence[tuple[str, str]], *, directory: Path, slots
         if scheme not in SCHEMES or "://" not in text:
             raise _wrong(place, "the scheme is unknown", f"begin with one of {', '.join(f'{known}://' for known in SCHEMES)}")
         name = SCHEMES[scheme]
-        address = _parsed(place, text, name, _free_name(name, engines), directory, slots)
+        address = replace(_parsed(place, text, name, _free_name(name, engines), directory, slots), connections=connections)
         if lasting and address.name not in (name, _given_name(text)):
             raise _wrong(place, f"there is another {name} without a name", "give each engine a name of its own with ?name=")
         if address.name in engines:

@@ -14,7 +14,7 @@ from typing import Any
 from worker.engines.aria2.faults import MISREAD, fault
 from worker.engines.aria2.files import found_files, heal, name_max, saved_names, short_name
 from worker.engines.aria2.limits import give, give_all
-from worker.engines.aria2.orders import CHECK, CHUNK_BYTES, LATER, NAMES, OUTSIDE, Options, Plan, chunks, plan
+from worker.engines.aria2.orders import CHECK, CHUNK_BYTES, LATER, NAMES, OUTSIDE, Options, Plan, chunks, plan, session_options
 from worker.engines.aria2.rows import CHAIN_KEYS, IN_THE_WAY, LINKS_MAX, POLL_KEYS, Row, chains, curable, dead, items, leaves
 from worker.engines.aria2.rpc import Aria2Rpc, Call, Refusal
 from worker.engines.deadline import Deadline
@@ -26,8 +26,6 @@ from worker.ports import Fault, Features, FoundFile, ItemStatus, Order, Poll
 
 #: Rows of one list in one answer; a full page asks for the next one.
 PAGE_ROWS = 10_000
-#: Results aria2 keeps of ended downloads; ours are removed one by one, so only what others left can push them out.
-RESULTS_KEPT = 10_000
 #: Bytes of a request aria2 takes unless told otherwise.
 REQUEST_BYTES_DEFAULT = 2 * 1024 * 1024
 #: Rounds of asking and removing: a download that is stopped takes a few milliseconds to become a result.
@@ -49,8 +47,12 @@ class Aria2Engine:
         url: of the RPC, without the secret.
         directory: the volume as both this process and aria2 see it.
         slots: downloads at once.
+
+    Attributes:
+        connections: of one download to one host; None leaves what aria2 was started with.
     """
 
+    connections: int | None = None
     features = Features(kinds=frozenset(SourceKind), selects_files=True, seeds=True, files_max=FILES_MAX)
 
     def __init__(self, name: str, url: str, secret: str, directory: str, slots: int, rpc_timeout_s: float = 10.0, weight: int = 1) -> None:
@@ -91,8 +93,8 @@ class Aria2Engine:
         deadline = self._deadline()
         rows, (stat, session) = self._rows(POLL_KEYS, deadline, ("aria2.getGlobalStat", []), ("aria2.getSessionInfo", []))
         if session["sessionId"] != self._session:
-            limits = {"max-concurrent-downloads": str(self.slots), "max-download-result": str(RESULTS_KEPT)}
-            _, about = self._rpc.multicall([("aria2.changeGlobalOption", [limits]), ("aria2.getVersion", [])], deadline)
+            told: list[Call] = [("aria2.changeGlobalOption", [session_options(self.slots, self.connections)]), ("aria2.getVersion", [])]
+            _, about = self._rpc.multicall(told, deadline)
             self._session, self._version = session["sessionId"], None if isinstance(about, Refusal) else f"aria2 {about['version']}"
         found = items(rows, self.directory, self.name)
         return Poll(session["sessionId"], found, free_bytes(self.directory), int(stat["downloadSpeed"]), self._version)

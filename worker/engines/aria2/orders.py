@@ -43,6 +43,10 @@ OPTIONS: Mapping[str, str] = {
     "bt-save-metadata": "true",
     "content-disposition-default-utf8": "true",  # what servers send; as Latin-1 a name is garbled, or the header is ignored
 }
+#: Results aria2 keeps of ended downloads; ours are removed one by one, so only what others left can push them out.
+RESULTS_KEPT = 10_000
+#: Parts of one download that aria2 fetches at once unless told otherwise: from that many hosts, when each gives it one connection.
+SPLIT = 5
 CHECK = "check-integrity"
 NAMES = "index-out"
 
@@ -111,6 +115,16 @@ class Plan:
         if self.has_pieces and unaccounted(order.directory):
             options[CHECK] = "true"
         return options
+
+
+def session_options(slots: int, connections: int | None) -> dict[str, str]:
+    """What an aria2 is told once after each start.
+
+    Args:
+        connections: of one download to one host; None leaves what it was started with.
+    """
+    per_host = {"max-connection-per-server": str(connections), "split": str(max(SPLIT, connections))} if connections else {}
+    return {"max-concurrent-downloads": str(slots), "max-download-result": str(RESULTS_KEPT), **per_host}
 
 
 def plan(order: Order, gid: str) -> Plan | Fault:

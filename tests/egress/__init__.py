@@ -1,0 +1,1 @@
+"""Everything that may lead a download into a private network, and a small world in which it is tried."""
