@@ -5,7 +5,7 @@ What a path does is told by its first part, parameters stand in the query:
     /file/NAME?size=&seed=&rate=            a file; ranges, ETag, Last-Modified; `rate` in bytes a second and connection
     /nolength/NAME?size=&seed=              no Content-Length, no ranges; the end of the connection ends it
     /redirect/N/REST                        N redirects (302), then REST
-    /status/404                             that status and a short text
+    /status/404?after=&location=            that status and a short text (Retry-After: `after`, Location: `location`)
     /auth/NAME?user=&password=              401 without this Basic authorisation
     /flaky/NAME?fails=2&status=503&after=   the first `fails` requests get `status` (Retry-After: `after`), then the file
     /flaky/doc/NAME?fails=                  the same, then the document
@@ -16,6 +16,8 @@ What a path does is told by its first part, parameters stand in the query:
     /local/NAME                             a file of the directory given to `Origin`, by sendfile
     /announce                               a BitTorrent tracker: every client gets all others (BEP 3, 23)
     /with/QUERY/REST                        REST with these parameters: libtorrent refuses web seeds on local addresses with a query
+
+More ways to misbehave, and a server with an untrusted certificate, are in `tests.misbehaviour`.
 
 Every form but `/nolength`, `/status`, `/redirect` and `/hang` takes `size`, `seed` and `rate`, and answers ranges.
 """
@@ -37,6 +39,8 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes, urlsplit
+
+from tests import misbehaviour
 
 CHUNK_BYTES = 64 * 1024
 DEFAULT_SIZE = 100_000
@@ -195,7 +199,7 @@ class _Server(ThreadingHTTPServer):
         """A client that goes away in the middle is part of the tests."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(misbehaviour.Misbehaviour, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = CHUNK_BYTES  # one segment for the head and a small body, or Nagle's algorithm costs 40 ms
     disable_nagle_algorithm = True
@@ -224,12 +228,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     # ---- the kinds of paths ----
 
-    def _file(self, headers: dict[str, str] | None = None, cut_at: int | None = None) -> None:
+    def _file(self, headers: dict[str, str] | None = None, cut_at: int | None = None, *, abruptly: bool | None = True) -> None:
+        """A file, up to `cut_at`; then the connection is reset (`abruptly`), closed, or, for None, stands still."""
         size, seed = self._size(), int(self.query.get("seed", 0))
         head = {"ETag": f'"{size}-{seed}"', "Last-Modified": LAST_MODIFIED, **(headers or {})}
-        self._ranged(size, lambda start, end: _pieces(start, end, seed), head, cut_at)
+        self._ranged(size, lambda start, end: _pieces(start, end, seed), head, cut_at, abruptly=abruptly)
 
-    def _ranged(self, size: int, pieces: _Pieces, headers: dict[str, str], cut_at: int | None = None) -> None:
+    def _ranged(
+        self, size: int, pieces: _Pieces, headers: dict[str, str], cut_at: int | None = None, *, abruptly: bool | None = True
+    ) -> None:
         start, end = self._range(size, headers.get("ETag", ""))
         if start >= size > 0:
             self._head(416, {"Content-Range": f"bytes */{size}", "Content-Length": "0"})
@@ -244,7 +251,9 @@ class _Handler(BaseHTTPRequestHandler):
             if cut_at is None and end == size and not self.is_probe:
                 self.server.origin.ends[self.key].append((time.monotonic(), start))
         if cut_at is not None and self.command == "GET":
-            self._reset()
+            if abruptly is None:
+                self.server.origin.stopping.wait()
+            self._reset() if abruptly else self._close()
 
     def _nolength(self) -> None:
         self._head(200, {"Connection": "close"})
@@ -260,7 +269,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(302, {"Location": f"/redirect/{left}/{target}" if left > 0 else f"/{target}", "Content-Length": "0"})
 
     def _status(self) -> None:
-        self._say(int(self.key.rsplit("/", 1)[1]), "as you asked")
+        headers = {"Retry-After": self.query.get("after", ""), "Location": self.query.get("location", "")}
+        self._say(int(self.key.rsplit("/", 1)[1]), "as you asked", {name: value for name, value in headers.items() if value})
 
     def _auth(self) -> None:
         pair = f"{self.query.get('user', '')}:{self.query.get('password', '')}"
@@ -378,6 +388,10 @@ class _Handler(BaseHTTPRequestHandler):
                         return
         self.wfile.flush()
 
+    def _close(self) -> None:
+        self.wfile.flush()
+        self.close_connection = True
+
     def _reset(self) -> None:
         """Let the client read what was sent, then end with RST instead of FIN."""
         self.server.origin.stopping.wait(0.1)
@@ -386,7 +400,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-_KINDS = frozenset({"file", "nolength", "redirect", "status", "auth", "flaky", "cut", "named", "hang", "doc", "local", "announce"})
+_KINDS = misbehaviour.KINDS | {
+    "file",
+    "nolength",
+    "redirect",
+    "status",
+    "auth",
+    "flaky",
+    "cut",
+    "named",
+    "hang",
+    "doc",
+    "local",
+    "announce",
+}
 _TYPES = {".torrent": "application/x-bittorrent", ".metalink": "application/metalink+xml", ".meta4": "application/metalink4+xml"}
 
 

@@ -16,6 +16,10 @@ ASIDE_S = 2.0
 TURN_BOUND_S = 3_600.0
 #: Between two admissions more time than this was no waiting.
 TURN_GAP_S = 60.0
+#: Without a byte for so long a download is shown as stalled.
+STALLED_S = 60.0
+#: In the time after which a stalled download is given up it has to get ahead by so much, or a drip would keep a slot for ever.
+LEAST_BYTES = 64 * 1024
 STEP_BUDGET_S = 2.0
 #: From the first SIGTERM or SIGINT to the end of a process, whatever still runs then.
 DRAIN_S = 30.0

@@ -26,6 +26,7 @@ EMBEDDED = "embedded"
 #: Each may have posts under way at once.
 WEBHOOKS_MAX = 8
 
+POSTABLE = "http or https address in ASCII without a fragment; percent-encode commas and blanks"
 _PLAIN = re.compile(r"[!-~]+")
 
 
@@ -132,6 +133,7 @@ class Settings(BaseSettings):
     stall_timeout_s: float = Field(default=3600.0, gt=0)
     balancer: Literal["round-robin", "least-loaded", "random", "capacity"] = "round-robin"
     failover_s: float = Field(default=45.0, ge=2.0)
+    give_up_s: float = Field(default=7 * 86_400.0, gt=0)
     seed_hours: float = Field(default=72.0, gt=0)
     space_reserve: int = SPACE_RESERVE_BYTES
     probe: Literal["always", "never"] = "always"
@@ -161,9 +163,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{len(value)} addresses are too many; give at most {WEBHOOKS_MAX}")
         for number, address in enumerate(value, 1):
             if not _postable(address.get_secret_value()):
-                raise ValueError(
-                    f"number {number} is no http or https address in ASCII without a fragment; percent-encode commas and blanks"
-                )
+                raise ValueError(f"number {number} is no {POSTABLE}")
         return value
 
     @field_validator("space_reserve", mode="before")
@@ -271,13 +271,8 @@ def _postable(address: str) -> bool:
         port = parts.port
     except ValueError:
         return False
-    return (
-        parts.scheme in ("http", "https")
-        and bool(parts.hostname)
-        and port != 0
-        and not parts.fragment
-        and _PLAIN.fullmatch(address) is not None
-    )
+    whole = parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
+    return whole and not parts.fragment and _PLAIN.fullmatch(address) is not None
 
 
 def load(**overrides: Any) -> Settings:

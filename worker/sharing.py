@@ -238,6 +238,8 @@ def _succeeding(job: Job, leader: Job, at: float, now: float) -> Job:
         "message": None,
         "attempt": leader.attempt,
         "failures": leader.failures,
+        "avoid": leader.avoid,
+        "tried": leader.tried,
     }
     text = "goes on with what was fetched for another request"
     if leader.state is State.FINISHING:

@@ -1,10 +1,10 @@
 """What aria2 does and its manual does not say, each shown on the adapter and a real aria2c.
 
-The numbers are the rows of the engine notes (aria2); `test_aria2_torrents` has those about torrents. Shown by the contract
-suite and not again here: 8 (a second pause), 11 and 12 (kill -9, with and without session; the session's id). Not an adapter's
-business: 15 (notifications are not used, the poll is the truth), 20 (aria2p's `API` is not used; only its client, with its own
-`post`). 5 (two downloads in one directory) cannot come about: each transfer has a directory of its own on each engine, and one
-attempt at a time.
+The numbers are the rows of the engine notes (aria2); `test_aria2_torrents` has those about torrents, `test_aria2_failures`
+row 16. Shown by the contract suite and not again here: 8 (a second pause), 11 and 12 (kill -9, with and without session; the
+session's id). Not an adapter's business: 15 (notifications are not used, the poll is the truth), 20 (aria2p's `API` is not used;
+only its client, with its own `post`). 5 (two downloads in one directory) cannot come about: each transfer has a directory of its
+own on each engine, and one attempt at a time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import secrets
 import traceback
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -22,7 +21,6 @@ import pytest
 from tests.contract.aria2 import Aria2Http
 from tests.contract.engine_suite import BEGUN, SIZE, SLOW, SOCKETS, http_order, submitted, until, until_begun, until_status
 from tests.origin import Origin, content
-from tests.servers import aria2c_programs, missing
 from worker.cli.servers import free_port
 from worker.engines.aria2.engine import Aria2Engine
 from worker.engines.aria2.orders import OPTIONS
@@ -39,41 +37,6 @@ BAD_URI = "magnet:?xt=urn:btih:zz"
 #: aria2 preallocates files from 5 MB on.
 LARGE = 6_000_000
 FAST = 6_000_000
-
-
-FAILING = [
-    ("/status/401", Cause.FORBIDDEN, False),
-    ("/status/403", Cause.FORBIDDEN, False),
-    ("/status/404", Cause.NOT_FOUND, False),
-    ("/status/410", Cause.NOT_FOUND, False),
-    ("/status/429", Cause.HTTP, True),
-    ("/status/500", Cause.HTTP, True),
-    ("/status/503", Cause.HTTP, True),
-    ("/redirect/25/file/x", Cause.HTTP, False),
-    ("/auth/x?user=u&password=p", Cause.FORBIDDEN, False),
-    ("/cut/x?at=0&times=99&size=100000", Cause.INTERRUPTED, True),
-    ("refused", Cause.UNREACHABLE, True),
-    ("name", Cause.UNREACHABLE, True),
-]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def table(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aria2Http]:
-    """One aria2 that gets every failing order at once and before all else, for some take seconds to fail."""
-    program = aria2c_programs()["system"] or aria2c_programs()["wheel"]
-    if program is None:
-        missing("aria2c", "apt install aria2")
-    table = Aria2Http(program, tmp_path_factory.mktemp("table"), origin)
-    special = {"refused": f"http://127.0.0.1:{free_port()}/x", "name": "http://no-such-host.invalid/x"}
-    orders = [http_order(table, f"failing{n}", path=path) for n, (path, *_) in enumerate(FAILING)]
-    orders = [
-        replace(order, source=Source(SourceKind.HTTP, special.get(path, order.source.uri)))
-        for order, (path, *_) in zip(orders, FAILING, strict=True)
-    ]
-    assert set(table.engine.submit(orders)) == {None}
-    yield table
-    table.engine.close()
-    table.kill()
 
 
 @newest_only
@@ -370,10 +333,3 @@ def test_a_metalink_that_describes_nothing_is_no_file(aria2: Aria2Http) -> None:
     with pytest.raises(Failed) as refused:
         aria2.engine.files(handle)
     assert refused.value.cause == Cause.SOURCE
-
-
-@pytest.mark.parametrize(("number", "path", "cause", "passing"), [(number, *case) for number, case in enumerate(FAILING)])
-def test_row_16_each_way_to_fail_has_its_cause(table: Aria2Http, number: int, path: str, cause: Cause, passing: bool) -> None:
-    fault = until_status(table, table.engine.handle(f"failing{number}", 1), ItemStatus.FAILED).fault
-    assert fault is not None
-    assert (fault.cause, fault.passing) == (cause, passing)

@@ -325,7 +325,7 @@ def dead(impatient: Stack) -> dict[tuple[str, str], Asked]:
 
 
 @each
-@pytest.mark.parametrize(("cause", "attempts"), [("metadata", 2), ("stalled", 3)])
+@pytest.mark.parametrize(("cause", "attempts"), [("metadata", 3), ("stalled", 3)])
 def test_a_torrent_that_nobody_has_is_tried_again_and_given_up_with_its_cause(
     impatient: Stack, dead: dict[tuple[str, str], Asked], cause: str, attempts: int, engine: str
 ) -> None:

@@ -139,7 +139,7 @@ def test_a_server_that_is_busy_is_asked_again(services: Services) -> None:
         job = described(services, uri=url)
     assert (job.reason, len(asked)) == (Reason.TURN, 2), "a retry that is due soon is waited for"
     assert 0.4 < asked[1] - asked[0] < 2
-    assert any("status 503; its .torrent file is fetched again" in event.text for event in job.events)
+    assert any("(status 503); its .torrent file is fetched again" in event.text for event in job.events)
 
 
 def test_why_says_what_is_done_and_when_it_is_tried_again(services: Services, origin: Origin) -> None:

@@ -59,6 +59,11 @@ def test_a_body_in_chunks_and_packed_comes_as_it_was_meant() -> None:
         assert fetch(url, BYTES_MAX, None) == b"torrent" * 1_000
 
 
+def test_how_long_a_busy_server_wants_to_be_left_alone_is_told_and_other_refusals_say_nothing_of_it(origin: Origin) -> None:
+    times = [fetch(origin.url(f"status/{status}?after=70"), BYTES_MAX, None) for status in (429, 503, 500, 404)]
+    assert [answer.retry_after_s for answer in times if isinstance(answer, Fault)] == [70.0, 70.0, None, None]
+
+
 @pytest.mark.parametrize(
     ("status", "cause", "passing"),
     [
@@ -66,8 +71,8 @@ def test_a_body_in_chunks_and_packed_comes_as_it_was_meant() -> None:
         (410, Cause.NOT_FOUND, False),
         (401, Cause.FORBIDDEN, False),
         (403, Cause.FORBIDDEN, False),
-        (503, Cause.HTTP, True),
-        (429, Cause.HTTP, True),
+        (503, Cause.BUSY, True),
+        (429, Cause.BUSY, True),
         (500, Cause.HTTP, True),
         (400, Cause.HTTP, False),
         (204, Cause.HTTP, False),

@@ -10,6 +10,7 @@ from worker.jobs.events import Event, EventType
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress, Result, Source, SourceKind, Transfer
 from worker.jobs.states import Cause, Phase, Reason, State, Want
+from worker.jobs.tried import Tried
 
 NOW = 1_700_000_000.0
 
@@ -70,4 +71,7 @@ jobs = st.builds(
     created_at=times,
     updated_at=times,
     max_speed=st.none() | sizes,
+    avoid=st.lists(texts, max_size=3).map(tuple),
+    tried=st.lists(st.builds(Tried, texts, st.sampled_from(Cause), texts, st.integers(1, 99), sizes), max_size=3).map(tuple),
+    phase_at=times,
 )

@@ -167,3 +167,13 @@ def test_a_new_attempt_may_go_to_another_engine() -> None:
 
 def test_only_queued_jobs_are_asked_about() -> None:
     assert queued().state is State.QUEUED
+
+
+def test_an_engine_that_failed_the_job_is_taken_only_when_no_other_answers() -> None:
+    job = queued(avoid=("a",))
+    assert decide(job, views(engine("a", capacity=9), engine("b", live=1)), 0) == Admit("b")
+    assert decide(job, views(engine("a", capacity=9), engine("b", alive=False)), 0) == Admit("a")
+    assert decide(replace(job, avoid=("a", "b")), views(engine("a", live=2), engine("b")), 0) == Admit("b")
+    full = decide(job, views(engine("a"), engine("b", live=2)), 0)
+    assert isinstance(full, Wait)
+    assert full.text == "all 2 slots of b are taken"

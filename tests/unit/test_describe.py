@@ -11,7 +11,7 @@ from worker.jobs.description import Description
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, new_job
 from worker.jobs.requests import parse
-from worker.jobs.retries import RETRIES
+from worker.jobs.retries import POLICIES
 from worker.jobs.states import Cause, Reason, State
 from worker.ports import Fault
 
@@ -39,8 +39,14 @@ def test_a_fault_that_may_pass_is_tried_again_a_bounded_number_of_times(cause: C
         job, tries = described(job, Fault(cause, True, "busy"), AT, NOW), tries + 1
         assert job.terminal or (job.reason, job.message, job.attempt) == (Reason.DESCRIPTION, "busy", 1)
         assert job.terminal or 0.5 <= job.not_before - NOW <= 60
-    assert tries == RETRIES[cause] + 1
+    assert tries == POLICIES[cause].tries + 1
     assert (job.state, job.cause, job.message) == (State.FAILED, cause, "busy")
+
+
+def test_a_server_that_says_when_to_come_back_is_asked_no_earlier() -> None:
+    new = described(waiting(), Fault(Cause.BUSY, True, "busy", retry_after_s=90.0), AT, NOW)
+    assert 90 <= new.not_before - NOW <= 99
+    assert "fetched again in 9" in new.events[-1].text
 
 
 @pytest.mark.parametrize("cause", [Cause.NOT_FOUND, Cause.FORBIDDEN, Cause.SOURCE, Cause.REFUSED, Cause.UNSUPPORTED])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from tests.unit.jobs_by_hypothesis import a_job
 from worker.jobs.model import Progress
+from worker.jobs.retries import REST
 from worker.jobs.states import Cause, Phase, State
 from worker.ports import Fault, Item, ItemStatus
-from worker.supervision.diff import Patience, Watched, diff
+from worker.supervision.diff import Patience, Watched, diff, remembered
 
 PATIENCE = Patience(stalled_s=60.0, stall_s=600.0, metadata_s=300.0)
 
@@ -16,7 +20,7 @@ def item(status: ItemStatus = ItemStatus.RUNNING, done: int = 0, phase: Phase | 
 
 
 def watched(state: State = State.DOWNLOADING, phase: Phase | None = None, done: int = 0, moved_at: float = 0.0) -> dict[str, Watched]:
-    return {"h": Watched("job", state, phase, done, moved_at)}
+    return {"h": Watched("job", state, phase, done, moved_at, mark=done, marked_at=moved_at)}
 
 
 def test_what_is_complete_is_found_again_until_it_is_recorded() -> None:
@@ -85,3 +89,33 @@ def test_the_stall_clock_starts_anew_when_the_description_has_come() -> None:
     assert diff(known, {"h": item(phase=Phase.TRANSFER)}, 250.0, PATIENCE).phases == {"h": Phase.TRANSFER}
     assert diff(known, {"h": item(phase=Phase.TRANSFER)}, 309.0, PATIENCE).phases == {"h": Phase.TRANSFER}
     assert diff(known, {"h": item(phase=Phase.TRANSFER)}, 310.0, PATIENCE).phases == {"h": Phase.STALLED}
+
+
+def test_bytes_that_drip_are_a_sign_of_life_and_do_not_keep_a_slot() -> None:
+    known = watched(done=0, phase=None)
+    patience = Patience(stalled_s=60.0, stall_s=600.0, metadata_s=300.0, least_bytes=1_000)
+    for second in range(1, 600):
+        assert diff(known, {"h": item(done=second)}, float(second), patience).quiet
+    fault = diff(known, {"h": item(done=600)}, 600.0, patience).dead["h"]
+    assert (fault.cause, fault.elsewhere) == (Cause.STALLED, False)
+    assert "next to nothing came for 10 min" in fault.detail
+
+
+def test_what_got_nothing_at_all_may_go_to_another_engine() -> None:
+    fault = diff(watched(), {"h": item()}, 600.0, PATIENCE).dead["h"]
+    assert fault.elsewhere
+    assert fault.detail == "not a byte came for 10 min, and nobody is connected"
+    assert fault.retry_after_s == REST * PATIENCE.stall_s
+
+
+def test_a_clock_that_ran_under_another_owner_goes_on() -> None:
+    job = a_job(state=State.DOWNLOADING, phase=Phase.STALLED, phase_at=1_000.0, progress=Progress(done=7))
+    known = {"h": remembered(job, 50.0, lambda: 1_400.0, PATIENCE)}
+    shown = {"h": item(done=7, phase=Phase.TRANSFER)}
+    assert diff(known, shown, 50.0 + 139, PATIENCE).quiet, "460 s had gone"
+    assert "h" in diff(known, shown, 50.0 + 141, PATIENCE).dead
+    fresh = {"h": remembered(job, 50.0, lambda: 1_400.0, PATIENCE)}
+    assert diff(fresh, {"h": item(done=8, phase=Phase.TRANSFER)}, 50.0 + 141, PATIENCE).dead == {}, "a byte came meanwhile"
+    magnet = replace(job, phase=Phase.METADATA, progress=Progress())
+    known = {"h": remembered(magnet, 50.0, lambda: 1_200.0, PATIENCE)}
+    assert "h" in diff(known, {"h": item(phase=Phase.METADATA)}, 50.0 + 101, PATIENCE).dead

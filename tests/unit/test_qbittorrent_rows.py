@@ -180,6 +180,12 @@ def test_an_error_has_the_cause_that_the_last_line_about_its_directory_says(word
     assert "/downloads" not in fault.detail
 
 
+@pytest.mark.parametrize(("words", "expected"), faults.BY_TEXT)
+def test_every_word_of_the_table_is_found_in_a_line(words: str, expected: faults.Fault) -> None:
+    line = LINE.format(path=DIRECTORY, words=words)
+    assert reason(DIRECTORY, [{"message": line}], None) == expected
+
+
 def test_an_error_that_the_log_does_not_know_is_judged_by_the_room_on_the_disk() -> None:
     assert reason(DIRECTORY, [], 1000) is faults.FULL
     assert reason(DIRECTORY, [], None) is reason(DIRECTORY, [], 10**12) is faults.UNKNOWN

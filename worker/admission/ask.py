@@ -6,7 +6,7 @@ import re
 
 import requests
 
-from worker.admission.line import Line, Networks, Refused, fault_of
+from worker.admission.line import Line, Networks, Refused, fault_of, refusal
 from worker.jobs.probe import Probe
 from worker.jobs.states import Cause
 from worker.ports import Fault
@@ -27,6 +27,8 @@ _OF_ALL = re.compile(r"bytes \d+-\d+/(\d{1,19})")
 def ask(uri: str, allowed: Networks | None) -> tuple[Probe, Fault | None]:
     """What an http or https source says of its content, and why it said nothing, if it did not.
 
+    A source that asks to be left alone, with or without a time, is a fault of cause BUSY.
+
     HEAD, and where that is refused or says no size, GET for the first byte, whose body is not read. Whatever fails makes a
     size that is not known, no more: the download will tell. But what leads where the job may not go is Cause.REFUSED.
 
@@ -38,6 +40,8 @@ def ask(uri: str, allowed: Networks | None) -> tuple[Probe, Fault | None]:
         try:
             with line.opened("HEAD", uri) as answer:
                 status, said = answer.status_code, _said(answer)
+                if (busy := refusal(answer)).cause is Cause.BUSY:
+                    return Probe(), busy
             if said.size is None and (status == 200 or status in NO_HEAD):
                 with line.opened("GET", uri, {"Range": "bytes=0-0"}) as answer:
                     said = _said(answer)

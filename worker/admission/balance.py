@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -121,14 +121,9 @@ class Balance:
         return STRATEGIES[self.strategy] is round_robin
 
 
-def choose(balance: Balance, job: Job, free: Sequence[EngineView], avoid: Collection[str] = ()) -> EngineView:
-    """One of these engines, which all may take the job now; of equals the first by name.
-
-    Args:
-        avoid: engines that the job failed at; one of them gets it only when there is no other.
-    """
-    others = [engine for engine in free if engine.name not in avoid] or free
-    engines = sorted(others, key=lambda engine: engine.name)
+def choose(balance: Balance, job: Job, free: Sequence[EngineView]) -> EngineView:
+    """One of these engines, which all may take the job now; of equals the first by name."""
+    engines = sorted(free, key=lambda engine: engine.name)
     numbers = STRATEGIES[balance.strategy](engines, Ask(balance.place, f"{job.id}:{job.attempt}", expected(job)))
     return engines[min(range(len(engines)), key=numbers.__getitem__)]
 

@@ -107,6 +107,8 @@ def _retry(job: Job, at: float, waits: Reason) -> Job:
         message=None,
         attempt=job.attempt + 1,
         failures=0,
+        avoid=(),
+        tried=(),
         not_before=0.0,
         result=None,
     )

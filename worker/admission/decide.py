@@ -16,6 +16,9 @@ from worker.ports import Features
 TRIED_AGAIN = frozenset({Reason.DUPLICATE, Reason.SPACE})
 
 
+ASKED = "its source is being asked for its size"
+
+
 @dataclass(frozen=True, slots=True)
 class EngineView:
     """What admission knows of an engine.
@@ -104,7 +107,7 @@ def decide(job: Job, engines: Mapping[str, EngineView], now: float, space: Space
     if all(engine.draining for engine in fit):
         return Wait(Reason.ENGINE, _drained(fit))
     able = [engine for engine in able if not engine.draining]
-    alive = _suited(job, [engine for engine in able if engine.alive])
+    alive = _suited(job, _unspent(job, [engine for engine in able if engine.alive]))
     if not alive:
         return Wait(Reason.ENGINE, _away(able, pinned=_pinned(job, engines) is not None))
     roomy = [engine for engine in alive if shortages[engine.name] is None]
@@ -118,6 +121,8 @@ def decide(job: Job, engines: Mapping[str, EngineView], now: float, space: Space
 
 
 def _unasked(job: Job, now: float) -> Wait:
+    if job.tried:
+        return Wait(Reason.PROBE, f"{job.message}; it is asked when to come back")
     if job.not_before > now:
         return Wait(Reason.PROBE, f"its source is asked again in {job.not_before - now:.0f} s: {job.message}", job.not_before)
     asked = "its source is being asked for its size" if job.source.kind is SourceKind.HTTP else "the addresses it names are being checked"
@@ -142,6 +147,11 @@ def able_engines(job: Job, engines: Mapping[str, EngineView]) -> list[EngineView
     pinned = _pinned(job, engines)
     named = [engine for name, engine in sorted(engines.items()) if pinned in (None, name)]
     return [engine for engine in named if engine.features.beyond(job) is None]
+
+
+def _unspent(job: Job, alive: list[EngineView]) -> list[EngineView]:
+    """Those that have not failed it yet; all of them when each did, for then its fault may pass."""
+    return [engine for engine in alive if engine.name not in job.avoid] or alive
 
 
 def _suited(job: Job, alive: list[EngineView]) -> list[EngineView]:

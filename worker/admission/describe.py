@@ -21,7 +21,7 @@ from worker.jobs.description import Description
 from worker.jobs.errors import Rejected, Transient
 from worker.jobs.events import EventType
 from worker.jobs.model import Job
-from worker.jobs.retries import RETRIES, backoff_s
+from worker.jobs.retries import POLICIES, span, spread
 from worker.jobs.states import Cause, Reason, State
 from worker.limits import STEP_BATCH
 from worker.ports import Change, Fault, Services, Step
@@ -153,9 +153,10 @@ def described(job: Job, outcome: Description | Fault, at: float, now: float) -> 
     if isinstance(outcome, Description):
         text = f"the torrent has {outcome.files} file{'s' if outcome.files > 1 else ''}, {outcome.size} bytes"
         return job.noted(at, text, description=outcome, reason=Reason.TURN, message=None, failures=0, not_before=0.0)
-    if outcome.passing and job.failures < RETRIES.get(outcome.cause, 0):
-        wait_s = backoff_s(job.failures)
-        text = f"{outcome.detail}; its .torrent file is fetched again in {wait_s:.0f} s"
+    policy = POLICIES[outcome.cause]
+    if outcome.passing and job.failures < policy.tries:
+        wait_s = max(policy.backoff_s(job.failures), spread(outcome.retry_after_s or 0.0))
+        text = f"{outcome.detail}; its .torrent file is fetched again in {span(wait_s)}"
         return job.noted(at, text, reason=Reason.DESCRIPTION, message=outcome.detail, failures=job.failures + 1, not_before=now + wait_s)
     text, data = f"failed: {outcome.detail}", {"cause": str(outcome.cause), "reason": outcome.detail}
     return job.moved(State.FAILED, at, text, event=EventType.FAILED, data=data, cause=outcome.cause, message=outcome.detail, reason=None)

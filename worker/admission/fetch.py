@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import requests
 
-from worker.admission.line import Line, Networks, Refused, fault_of
-from worker.jobs.retries import status_cause
+from worker.admission.line import Line, Networks, Refused, fault_of, refusal
 from worker.jobs.states import Cause
 from worker.ports import Fault
 
@@ -39,8 +38,7 @@ def fetch(uri: str, bytes_max: int, allowed: Networks | None) -> bytes | Fault:
 
 def _body(line: Line, answer: requests.Response, bytes_max: int) -> bytes:
     if answer.status_code != 200:
-        cause, passing = status_cause(answer.status_code)
-        raise Refused(Fault(cause, passing, f"the server answered with status {answer.status_code}"))
+        raise Refused(refusal(answer))
     body = bytearray()
     while piece := answer.raw.read1(CHUNK_BYTES, decode_content=True):
         body += piece

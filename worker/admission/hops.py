@@ -23,7 +23,7 @@ from worker.jobs.errors import Rejected
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Source, SourceKind
 from worker.jobs.probe import Probe
-from worker.jobs.retries import RETRIES, backoff_s
+from worker.jobs.retries import POLICIES, span, spread
 from worker.jobs.states import Cause, Reason, State
 from worker.ports import Fault, Services
 from worker.settings import Settings
@@ -43,7 +43,7 @@ class Seen:
 
     Attributes:
         fault: why the job may not go on, for now or at all.
-        unanswered: why the source did not tell its size, which keeps nobody back.
+        unanswered: why the source did not tell its size, which keeps nobody back, unless it wants to be left alone.
         fields: of the job, changed: what it names, without what it may not reach.
         text: for its timeline.
     """
@@ -90,15 +90,33 @@ def after(job: Job, found: Seen, at: float, now: float) -> Job:
         now: the store's clock.
     """
     fault = found.fault
-    if fault is None:
-        again: Mapping[str, Any] = {"failures": 0, "not_before": 0.0, "message": None} if job.not_before else {}
-        return job.noted(at, found.text, probe=found.probe, reason=Reason.TURN, **{**again, **found.fields})
-    if fault.passing and job.failures < RETRIES.get(fault.cause, 0):
-        wait_s = backoff_s(job.failures)
+    if fault is None or (fault.passing and job.tried):
+        return _goes_on(job, found, at, now)
+    policy = POLICIES[fault.cause]
+    if fault.passing and job.failures < policy.tries:
+        wait_s = policy.backoff_s(job.failures)
         text = f"{fault.detail}; it is looked at again in {wait_s:.0f} s"
         return job.noted(at, text, reason=Reason.PROBE, message=fault.detail, failures=job.failures + 1, not_before=now + wait_s)
     text, data = f"failed: {fault.detail}", {"cause": str(fault.cause), "reason": fault.detail}
     return job.moved(State.FAILED, at, text, event=EventType.FAILED, data=data, cause=fault.cause, message=fault.detail, reason=None)
+
+
+def _goes_on(job: Job, found: Seen, at: float, now: float) -> Job:
+    """It waits for its turn, or as long as its source wants to be left alone.
+
+    One that comes back from an engine, which found the source too busy, keeps the time that was set for it.
+    """
+    busy = found.unanswered if found.unanswered is not None and found.unanswered.cause is Cause.BUSY else None
+    probe = job.probe if job.probe is not None and found.probe == Probe() else found.probe
+    wait_s = spread(busy.retry_after_s or 0.0) if busy else 0.0
+    if busy and wait_s and now + wait_s > job.not_before:
+        text = f"{busy.detail} and wants to be left alone: tried in {span(wait_s)}"
+        waits: dict[str, Any] = {"reason": Reason.SCHEDULE, "message": busy.detail, "not_before": now + wait_s}
+        return job.noted(at, text, probe=probe, **waits, **found.fields)
+    if job.tried:
+        return job.noted(at, probe=probe, reason=Reason.SCHEDULE if job.not_before > now else Reason.TURN)
+    again: Mapping[str, Any] = {"failures": 0, "not_before": 0.0, "message": None} if job.not_before else {}
+    return job.noted(at, found.text, probe=probe, reason=Reason.TURN, **{**again, **found.fields})
 
 
 def kinds(hosts: Collection[str], allowed: Networks, wait_s: float = RESOLVE_S) -> dict[str, str | None]:

@@ -27,6 +27,7 @@ from urllib3.exceptions import DecodeError, IncompleteRead
 
 from worker.admission import egress
 from worker.jobs.errors import Rejected
+from worker.jobs.retries import answered, retry_after_s
 from worker.jobs.states import Cause
 from worker.ports import Fault
 
@@ -240,6 +241,13 @@ def _target(here: str, location: str, *, ahead: bool) -> str:
         cause = Cause.REFUSED if ahead and location else Cause.HTTP
         raise Refused(Fault(cause, False, "the server redirects to something that is not http or https"))
     return there
+
+
+def refusal(answer: requests.Response) -> Fault:
+    """What an answer without the content says, with how long its server wants to be left alone."""
+    said = answered(answer.status_code)
+    after_s = retry_after_s(answer.headers.get("Retry-After"), time.time()) if said.cause is Cause.BUSY else None
+    return Fault(said.cause, said.passing, said.text, retry_after_s=after_s)
 
 
 def fault_of(error: BaseException) -> Fault | None:

@@ -1,4 +1,8 @@
-"""The step `probe`: sources are asked for their size, so that admission knows what it promises space for, and looked at by the guard."""
+"""The step `probe`: sources are asked for their size, so that admission knows what it promises space for, and looked at by the guard.
+
+A source that an engine found too busy is asked here, too, how long it wants to be left alone: engines do not tell what
+`Retry-After` said.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import secrets
 import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from worker import logs
@@ -70,6 +75,7 @@ class _Run:
         self._known: list[Job] = []
         self._read_at = float("-inf")
         self._silent: dict[str, float] = {}
+        self._busy: dict[str, tuple[float, Fault]] = {}
         self._beat = time.monotonic()
 
     def go_on(self) -> int:
@@ -112,25 +118,34 @@ class _Run:
             if len(page) < STEP_BATCH:
                 break
         until = self._services.store.now() + SOON_S
-        return [job for job in found if job.id not in running and job.not_before <= until]
+        return [job for job in found if job.id not in running and (job.tried or job.not_before <= until)]
 
     def _asked(self, job: Job) -> Seen:
         host = _host(job)
-        if job.not_before:
+        if job.not_before and not job.tried:
             time.sleep(max(0.0, job.not_before - self._services.store.now()))
+        until, busy = self._busy.get(host, (0.0, None))
+        left_s = until - time.monotonic()
         try:
-            found = hops.seen(self._services, job, silent=time.monotonic() < self._silent.get(host, 0.0))
+            found = hops.seen(self._services, job, silent=left_s > 0 or time.monotonic() < self._silent.get(host, 0.0))
         except Transient:
             raise
         except Exception as error:
             log.exception("a source could not be looked at because of a fault in Haul", job=job.id)
             detail = f"a fault in Haul, {type(error).__name__}; its log tells more"
             return Seen(fault=Fault(Cause.WORKER, False, detail)) if self._checked(job) else Seen()
+        if busy is not None and left_s > 0:  # one of its jobs was told, and the others need not ask
+            return replace(found, unanswered=replace(busy, retry_after_s=left_s))
         if found.unanswered is not None:
             log.debug("a source did not tell its size", job=job.id, why=found.unanswered.detail)
-            if found.unanswered.cause is Cause.UNREACHABLE and found.unanswered.passing:
-                self._silent[host] = time.monotonic() + SILENT_S
+            self._note(host, found.unanswered)
         return found
+
+    def _note(self, host: str, fault: Fault) -> None:
+        if fault.cause is Cause.UNREACHABLE and fault.passing:
+            self._silent[host] = time.monotonic() + SILENT_S
+        if fault.cause is Cause.BUSY and fault.retry_after_s:
+            self._busy[host] = (time.monotonic() + fault.retry_after_s, fault)
 
     def _checked(self, job: Job) -> bool:
         return job.guarded and self._services.settings.checks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from worker.admission import drains
+from worker.admission import drains, explain
 from worker.admission.decide import Admit, Decision, Reject, Wait, decide
 from worker.admission.rates import crowded, without_token
 from worker.admission.standing import Standing, limited, standing, users_waiting
@@ -46,7 +46,7 @@ def why(services: Services, id: str) -> Why:
     job = services.store.get([id]).get(id)
     if job is None:
         raise NotFound("id", f"there is no job {id}", fix="haul list shows the jobs")
-    return _queued(services, job) if job.state is State.QUEUED else Why(job, _explained(job) + _held_up(services, job))
+    return _queued(services, job) if job.state is State.QUEUED else Why(job, _explained(services, job) + _held_up(services, job))
 
 
 def overview(services: Services) -> dict[str, Any]:
@@ -100,7 +100,8 @@ def _queued(services: Services, job: Job) -> Why:
         return Why(job, f"it is about to start on {decision.engine}{_after(at)}", None, at.ahead, place=at.place, of=at.of)
     if decision.reason is not Reason.SLOTS:  # it does not start before something else has changed, whatever its place
         until = max(0.0, decision.until - now) if decision.until is not None else None
-        return Why(job, decision.text + _after(at), str(decision.reason), at.ahead, until)
+        before = explain.so_far(job) if decision.reason is Reason.SCHEDULE else ""
+        return Why(job, decision.text + before + _after(at), str(decision.reason), at.ahead, until)
     text = f"{decision.text}; {at.text}" if at.text else decision.text
     return Why(job, text, str(decision.reason), at.ahead, None, at.place, at.of, at.wait_s)
 
@@ -149,7 +150,7 @@ def _held_up(services: Services, job: Job) -> str:
     return f"; {job.transfer.engine} {trouble}{stays}"
 
 
-def _explained(job: Job) -> str:
+def _explained(services: Services, job: Job) -> str:
     if not job.terminal and job.want is Want.CANCEL:
         return "it is being cancelled"
     if job.state is State.DOWNLOADING and job.want is Want.PAUSE:
@@ -157,20 +158,22 @@ def _explained(job: Job) -> str:
     engine = job.transfer.engine if job.transfer else "an engine"
     words = {
         State.SUBMITTING: f"it is being handed to {engine}",
-        State.DOWNLOADING: _downloading(job, engine),
+        State.DOWNLOADING: _downloading(services, job, engine),
         State.PAUSED: "it is paused; resume starts it again",
         State.FINISHING: "all bytes are here; " + (f"it {job.message}" if job.message else "they are checked and moved into place"),
         State.DONE: f"it is done: {job.result.path if job.result else 'in place'}",
-        State.FAILED: f"it failed: {job.message or job.cause}",
+        State.FAILED: explain.failed(job),
         State.CANCELLED: "it was cancelled",
     }
     return words[job.state]
 
 
-def _downloading(job: Job, engine: str) -> str:
+def _downloading(services: Services, job: Job, engine: str) -> str:
     doing = {
         Phase.METADATA: "fetches the description of the torrent",
         Phase.CHECKING: "checks what is on disk",
         Phase.STALLED: "gets no bytes at the moment",
     }
-    return f"{engine} {doing.get(job.phase, 'downloads it')}" if job.phase else f"{engine} has it"
+    words = f"{engine} {doing.get(job.phase, 'downloads it')}" if job.phase else f"{engine} has it"
+    quiet = explain.stalled(job, services.settings, services.clock.time(), services.store.now())
+    return f"{words}: {quiet}" if quiet else words + explain.tried(job)

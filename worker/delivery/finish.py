@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from worker import logs, sharing, tries
@@ -35,6 +36,9 @@ SUSPECTS = "suspects"
 SYNC_THREADS = 8
 #: The file system may take it later; nothing is given up for them.
 PASSING_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.ENOLCK, errno.ESTALE, errno.EMFILE, errno.ENFILE})
+
+#: A job that is done has nothing left to say of what went wrong before.
+_SETTLED: Mapping[str, Any] = {"message": None, "avoid": (), "tried": ()}
 
 log = logs.get(__name__)
 
@@ -139,10 +143,14 @@ def _finish_all(services: Services, jobs: list[Job], beat: Callable[[], None]) -
 def _recorded(services: Services, changes: list[Change]) -> int:
     applied = services.store.apply(changes) if changes else []
     services.failpoints.hit("finish.recorded")
-    ended = [(change.old, a.job) for change, a in zip(changes, applied, strict=True) if a.won and a.job is not None and a.job.terminal]
-    needed = sharing.let_go(services, [(old.transfer, job) for old, job in ended if old.transfer is not None])
+    written = [(change.old, a.job) for change, a in zip(changes, applied, strict=True) if a.won and a.job is not None]
+    ended = [(old, job) for old, job in written if job.terminal]
+    dropped = [(old, job) for old, job in written if not job.terminal and job.transfer is None and not outcomes.is_guest(old)]
+    needed = sharing.let_go(services, [(old.transfer, job) for old, job in [*ended, *dropped] if old.transfer is not None])
     for old, job in ended:
         _tidy(services, old, job, needed)
+    for old, _ in dropped:  # not what was asked for: it is fetched anew
+        _delete(services, old, needed)
     _queue_again(services, [a.job for a in applied if a.won and a.job is not None and a.job.state is State.QUEUED])
     if ended:
         services.nudger.nudge(Step.NOTIFY)
@@ -227,7 +235,7 @@ def _moved(services: Services, parcel: Parcel, beat: Callable[[], None]) -> Chan
         return _faulty(services, job, error)
     data = {"path": result.path, "size": result.size, "sha256": result.sha256}
     text = f"in place: {result.path}"
-    return Change(job, job.moved(State.DONE, services.clock.time(), text, event=EventType.COMPLETED, data=data, message=None))
+    return Change(job, job.moved(State.DONE, services.clock.time(), text, event=EventType.COMPLETED, data=data, **_SETTLED))
 
 
 def _refused(services: Services, job: Job, error: OSError) -> Change | None:
@@ -270,5 +278,10 @@ def _tidy(services: Services, old: Job, job: Job, needed: Collection[str]) -> No
         return
     if job.state is State.DONE and job.result is not None and not outcomes.is_guest(old):
         services.metrics.bytes.labels(old.transfer.engine).inc(job.result.size)
-    if (is_spent(job) or outcomes.is_guest(old)) and old.transfer.id not in needed:
+    if is_spent(job) or outcomes.is_guest(old):
+        _delete(services, old, needed)
+
+
+def _delete(services: Services, old: Job, needed: Collection[str]) -> None:
+    if old.transfer is not None and old.transfer.id not in needed:
         delete_work(old.transfer, {name: engine.directory for name, engine in services.engines.items()})

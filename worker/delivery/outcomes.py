@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from worker.jobs.events import EventType
-from worker.jobs.model import Job
-from worker.jobs.states import Cause, Reason, State
+from dataclasses import replace
 
-#: Attempts after the first when the disk does not hold what the engine called complete, as after it was restarted.
-INCOMPLETE_RETRIES = 2
+from worker.jobs.events import EventType
+from worker.jobs.model import Job, SourceKind
+from worker.jobs.retries import POLICIES
+from worker.jobs.states import Cause, Reason, State
+from worker.jobs.tried import times, times_anew, with_one_more
+
+#: Their bytes were compared with the torrent's own hashes: fetched again they would be the same.
+HASHED = frozenset({SourceKind.MAGNET, SourceKind.TORRENT})
 
 
 def is_guest(job: Job) -> bool:
@@ -38,17 +42,27 @@ def unverified(job: Job, cause: Cause, message: str, at: float) -> Job:
     begun_for_another = job.transfer is not None and job.transfer.turn > 0
     if is_guest(job) or (begun_for_another and cause is Cause.CHECKSUM):
         return alone(job, message, at)
-    if cause is not Cause.INCOMPLETE or job.failures >= INCOMPLETE_RETRIES:
-        return failed(job, cause, message, at)
-    return job.moved(
+    engine = job.transfer.engine if job.transfer is not None else ""
+    anew = cause is Cause.CHECKSUM
+    tried = with_one_more(job.tried, engine, cause, message, job.progress.done, anew=anew)
+    tries = POLICIES[cause].tries if cause is Cause.INCOMPLETE or (anew and job.source.kind not in HASHED) else 0
+    if (times_anew(tried) if anew else times(tried, cause)) > tries:
+        words = f"{message}; it was fetched {times_anew(tried)} times" if anew and times_anew(tried) > 1 else message
+        return replace(failed(job, cause, words, at), tried=tried)
+    again = job.moved(
         State.QUEUED,
         at,
-        f"{message}; attempt {job.attempt + 1}",
+        f"{message}; attempt {job.attempt + 1}{', from the start' if anew else ''}",
         reason=Reason.TURN,
         message=message,
         attempt=job.attempt + 1,
         failures=job.failures + 1,
+        tried=tried,
     )
+    if not anew:
+        return again
+    avoid = job.avoid if engine in job.avoid else (*job.avoid, engine)
+    return replace(again, transfer=None, handed=job.handed + 1, result=None, seeding=False, avoid=avoid)
 
 
 def alone(job: Job, message: str, at: float) -> Job:

@@ -12,6 +12,7 @@ from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress, Result, Source, SourceKind, Transfer
 from worker.jobs.probe import Probe
 from worker.jobs.states import Cause, Phase, Reason, State, Want
+from worker.jobs.tried import Tried
 
 
 def to_document(job: Job) -> dict[str, Any]:
@@ -26,6 +27,8 @@ def to_document(job: Job) -> dict[str, Any]:
     document["hook"] = _plain(job.hook) if job.hook else None
     document["select"] = list(job.select)
     document["events"] = [_plain(event) for event in job.events]
+    document["avoid"] = list(job.avoid)
+    document["tried"] = [_plain(entry) for entry in job.tried]
     return document
 
 
@@ -47,6 +50,11 @@ def from_document(document: dict[str, Any]) -> Job:
             Event(e["version"], e["at"], e["text"], EventType(e["type"]) if e["type"] else None, e["data"])
             for e in document.get("events", ())
         ]
+    )
+    known["avoid"] = tuple(document.get("avoid") or ())
+    known["tried"] = tuple(
+        Tried(**{**{name: entry[name] for name in Tried.__match_args__ if name in entry}, "cause": Cause(entry["cause"])})
+        for entry in document.get("tried") or ()
     )
     for name, kind in _PARTS.items():
         if (part := known.get(name)) is not None:

@@ -5,50 +5,20 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass, fields
-from enum import StrEnum
 from operator import attrgetter
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote
 
 from worker.jobs.description import Description
 from worker.jobs.events import Event, EventType, extended
 from worker.jobs.hooks import Hook
 from worker.jobs.probe import Probe
 from worker.jobs.progress import Progress as Progress
+from worker.jobs.source import Source as Source
+from worker.jobs.source import SourceKind as SourceKind
 from worker.jobs.states import TERMINAL, Cause, Phase, Reason, State, Want, check
 from worker.jobs.transfer import Transfer as Transfer
-
-
-class SourceKind(StrEnum):
-    """What an engine must be able to fetch."""
-
-    HTTP = "http"
-    FTP = "ftp"
-    MAGNET = "magnet"
-    TORRENT = "torrent"
-    METALINK = "metalink"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where the bytes come from. `uri` may carry secrets: show `shown` instead."""
-
-    kind: SourceKind
-    uri: str
-
-    @property
-    def shown(self) -> str:
-        """The URI without credentials and without the values of its query; a magnet link keeps its infohash only."""
-        if self.kind is SourceKind.MAGNET:
-            topics = [part for part in self.uri.partition("?")[2].split("&") if part.startswith("xt=")]
-            return "magnet:?" + "&".join(topics)
-        try:
-            parts = urlsplit(self.uri)
-        except ValueError:
-            return "(not a URL)"
-        host = parts.netloc.rpartition("@")[2]
-        query = "…" if parts.query else ""
-        return urlunsplit((parts.scheme, host, parts.path, query, ""))
+from worker.jobs.tried import Tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +84,7 @@ class Job:
         attempt: 1, and one more for each retry; a new attempt has a new identity at the engine.
         description: of a torrent whose file was uploaded, or has been fetched.
         probe: what its source said of it, once it was asked.
-        failures: automatic retries since the user last asked.
+        failures: automatic retries since the user last asked, or it got further (`tried.PROGRESS_BYTES`).
         not_before: store clock; not admitted earlier.
         sent: version of the last event told to the outside, by the event stream.
         hook: its webhook, if it has one.
@@ -122,6 +92,9 @@ class Job:
         follows: the transfer whose end it waits for, or waited for; empty when it is to go alone, for that one failed.
         handed: how often it gave a transfer away or was given one; names the next one of its own (`transfer.own_id`).
         max_speed: bytes a second that its download is held to; not that of a transfer it follows.
+        avoid: engines that failed it since the user last asked; others go first.
+        tried: what went wrong since the user last asked.
+        phase_at: store clock; since when it has its phase.
     """
 
     id: str
@@ -165,6 +138,9 @@ class Job:
     follows: str | None = None
     handed: int = 0
     max_speed: int | None = None
+    avoid: tuple[str, ...] = ()
+    tried: tuple[Tried, ...] = ()
+    phase_at: float = 0.0
 
     @property
     def terminal(self) -> bool:

@@ -68,6 +68,7 @@ class Cause(StrEnum):
     NOT_FOUND = "not_found"  # the server says there is no such file
     FORBIDDEN = "forbidden"  # credentials are missing, wrong, or not enough
     HTTP = "http"  # the server answered, and not with the file
+    BUSY = "busy"  # the server asks to come later: too many requests, overloaded
     UNREACHABLE = "unreachable"  # no connection: refused, timed out, no route, no such name
     INTERRUPTED = "interrupted"  # the connection broke and trying again did not help
     STALLED = "stalled"  # no bytes for too long

@@ -29,6 +29,8 @@ class Fault:
         passing: trying again later may help.
         elsewhere: the engine is at fault, not the source; another engine may do.
         detail: the engine's words, without secrets.
+        anew: what is on the disk is of no use; one that is `passing` as well is tried as it is before it begins from the start.
+        retry_after_s: no other try is of use, or wanted by the source, before.
         wait: nothing failed, and the order has to be given again later, for this reason.
     """
 
@@ -37,6 +39,8 @@ class Fault:
     detail: str
     elsewhere: bool = False
     wait: Reason | None = None
+    anew: bool = False
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

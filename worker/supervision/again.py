@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from worker.jobs.model import Job
+from worker.jobs.needs import needs_probe
 from worker.jobs.states import State
 from worker.limits import ASIDE_S
 from worker.ports import Services, Step, WaitingJob
@@ -19,7 +20,10 @@ class Again:
 
     def queue(self, jobs: Iterable[Job]) -> None:
         """Put those of the jobs that are `queued` in the waiting index, and remember when they are due."""
-        queued = [job for job in jobs if job.state is State.QUEUED]
+        found = [job for job in jobs if job.state is State.QUEUED]
+        queued = [job for job in found if not needs_probe(job)]
+        if len(queued) < len(found):
+            self._services.nudger.nudge(Step.PROBE)
         if queued:
             self._due += [job.not_before for job in queued]
             self._services.coordinator.add_waiting([WaitingJob.of(job) for job in queued])

@@ -14,7 +14,7 @@ from worker.jobs.model import Job, SourceKind
 from worker.jobs.states import Cause, State, Want
 from worker.limits import SUBMIT_WINDOW_S
 from worker.ports import Change, Engine, Fault, Item, Lease, Order, Services, Step
-from worker.supervision import settle
+from worker.supervision import failures, settle
 from worker.supervision.lease import Fenced
 
 log = logs.get(__name__)
@@ -152,7 +152,10 @@ def _submitted(services: Services, engine: Engine, jobs: Sequence[Job]) -> list[
 
 def _recorded(services: Services, lease: Lease, jobs: Sequence[Job], faults: Sequence[Fault | None], taken: Taken) -> list[Job]:
     at, now = services.clock.time(), services.store.now()
-    news = [taken(job, at) if fault is None else settle.failed(job, fault, at, now) for job, fault in zip(jobs, faults, strict=True)]
+    news = [
+        taken(job, at) if fault is None else failures.failed(job, fault, at, now, failures.around(services, job))
+        for job, fault in zip(jobs, faults, strict=True)
+    ]
     changes = [Change(job, new) for job, new in zip(jobs, news, strict=True) if new is not None]
     return [a.job for a in services.store.apply(changes, lease) if a.won and a.job is not None] if changes else []
 
@@ -258,3 +261,11 @@ def _reopened(services: Services, lease: Lease, jobs: Sequence[Job], now: float)
             transfer = replace(job.transfer, submit_until=now + SUBMIT_WINDOW_S)
             changes.append(Change(job, job.noted(at, "the engine did not answer; it is handed over again", transfer=transfer)))
     return [a.job for a in services.store.apply(changes, lease) if a.won and a.job is not None] if changes else []
+
+
+def let_go(services: Services, jobs: Iterable[Job]) -> None:
+    """Count those of the jobs that have ended, and let go of what they held for others."""
+    ended = [job for job in jobs if job.terminal]
+    for job in ended:
+        services.metrics.ended.labels(job.state, job.cause or "").inc()
+    sharing.let_go(services, [(job.transfer, job) for job in ended if job.transfer is not None])

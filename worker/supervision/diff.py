@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from worker.jobs.model import Job
+from worker.jobs.retries import REST, span
 from worker.jobs.states import Cause, Phase, State
 from worker.ports import Fault, Item, ItemStatus
 
@@ -23,11 +24,13 @@ class Patience:
         stalled_s: without a byte, after which it is shown as stalled.
         stall_s: without a byte, after which it is given up.
         metadata_s: without the description of its torrent, after which it is given up.
+        least_bytes: that have to come within `stall_s`; a server that sends a byte now and then would keep a slot for ever.
     """
 
     stalled_s: float
     stall_s: float
     metadata_s: float
+    least_bytes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ class Watched:
     Attributes:
         state, phase: as recorded in the store.
         done: bytes at the last change, and `moved_at` its time on the monotonic clock; for the stall clock.
-        doing: the phase the engine showed last; another one starts the clock anew.
+        doing: the phase the engine showed last; another one starts the clocks anew.
+        mark: bytes when it had last got ahead by `Patience.least_bytes`, and `marked_at` when that was.
         terms: what its speed is bound by.
     """
 
@@ -61,7 +65,24 @@ class Watched:
     done: int = 0
     moved_at: float = 0.0
     doing: Phase | None = None
+    mark: int = 0
+    marked_at: float = 0.0
     terms: Terms | None = None
+
+
+def remembered(job: Job, now: float, store_now: Callable[[], float], patience: Patience) -> Watched:
+    """A job as its owner remembers it first. A clock that ran under the owner before goes on, or who restarts often gives nothing up.
+
+    Args:
+        now: monotonic clock.
+        store_now: the store's clock.
+    """
+    if job.phase not in (Phase.METADATA, Phase.STALLED) or not job.phase_at:
+        return Watched(job.id, job.state, job.phase, -1, now)
+    stalled = job.phase is Phase.STALLED
+    since = now - max(0.0, store_now() - job.phase_at) - (patience.stalled_s if stalled else 0.0)
+    doing, done = Phase.TRANSFER if stalled else Phase.METADATA, job.progress.done
+    return Watched(job.id, job.state, job.phase, done, since, doing, done, since)
 
 
 @dataclass(slots=True)
@@ -115,8 +136,8 @@ def _running(found: Findings, handle: str, known: Watched, item: Item | None, no
     elif item.status is ItemStatus.PAUSED:
         found.stopped.append(handle)
     else:
-        still_s = _still(known, item, now)
-        if fault := _dead(item, still_s, patience):
+        still_s = _still(known, item, now, patience.least_bytes)
+        if fault := _dead(item, now - known.marked_at, patience):
             found.dead[handle] = fault
         elif (phase := _phase(item, still_s, patience)) is not known.phase:
             found.phases[handle] = phase
@@ -131,10 +152,12 @@ def _paused(found: Findings, handle: str, item: Item) -> None:
         found.running.append(handle)
 
 
-def _still(known: Watched, item: Item, now: float) -> float:
-    """Seconds without a sign of life; the clock does not run while the engine queues or checks."""
-    rests = item.status is not ItemStatus.RUNNING or item.phase is Phase.CHECKING
-    if rests or item.progress.done != known.done or item.phase is not known.doing:
+def _still(known: Watched, item: Item, now: float, least_bytes: int) -> float:
+    """Seconds without a byte; the clocks do not run while the engine queues or checks."""
+    fresh = item.status is not ItemStatus.RUNNING or item.phase is Phase.CHECKING or item.phase is not known.doing
+    if fresh or abs(item.progress.done - known.mark) >= least_bytes:
+        known.mark, known.marked_at = item.progress.done, now
+    if fresh or item.progress.done != known.done:
         known.done, known.doing, known.moved_at = item.progress.done, item.phase, now
     return now - known.moved_at
 
@@ -145,8 +168,13 @@ def _phase(item: Item, still_s: float, patience: Patience) -> Phase | None:
 
 
 def _dead(item: Item, still_s: float, patience: Patience) -> Fault | None:
+    """The fault of one that was waited for long enough. Where nothing came another engine may find other peers, and nothing is lost."""
     if item.phase is Phase.METADATA and still_s >= patience.metadata_s:
-        return Fault(Cause.METADATA, True, f"no peer sent the description of the torrent for {patience.metadata_s:g} s")
+        detail = f"no peer sent the description of the torrent for {span(patience.metadata_s)}"
+        return Fault(Cause.METADATA, True, detail, elsewhere=True, retry_after_s=REST * patience.metadata_s)
     if item.phase in MOVING and still_s >= patience.stall_s:
-        return Fault(Cause.STALLED, True, f"not a byte came for {patience.stall_s:g} s")
+        came = item.progress.done > 0
+        detail = f"{'next to nothing' if came else 'not a byte'} came for {span(patience.stall_s)}"
+        nobody = "" if item.progress.connections else ", and nobody is connected"
+        return Fault(Cause.STALLED, True, detail + nobody, elsewhere=not came, retry_after_s=REST * patience.stall_s)
     return None

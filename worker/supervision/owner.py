@@ -11,15 +11,15 @@ from worker import logs, sharing
 from worker.jobs.errors import LeaseLost, Transient
 from worker.jobs.model import Job
 from worker.jobs.states import AT_ENGINE, State, Want
-from worker.limits import RECONCILE_S, STEP_BATCH
+from worker.limits import LEAST_BYTES, RECONCILE_S, STALLED_S, STEP_BATCH
 from worker.ports import Engine, Lease, Poll, Services, Step
-from worker.supervision import attend, settle
+from worker.supervision import attend, failures, settle
 from worker.supervision.again import Again
 from worker.supervision.allocation import Allocation
 from worker.supervision.board import Board, shown
 from worker.supervision.corrections import Action, Corrections
 from worker.supervision.departure import Departure
-from worker.supervision.diff import Findings, Patience, Terms, Watched, diff
+from worker.supervision.diff import Findings, Patience, Terms, Watched, diff, remembered
 from worker.supervision.failover import Failover
 from worker.supervision.health import Health
 from worker.supervision.lease import Fenced, Held, engine_lease
@@ -31,7 +31,6 @@ from worker.supervision.throttle import Throttle
 TICK_MIN_S = 0.05
 TICK_S = 1.0
 STANDBY_S = 2.0
-STALLED_S = 60.0
 
 log = logs.get(__name__)
 
@@ -56,7 +55,7 @@ class Owner:
         self._watched: dict[str, Watched] = {}
         self._board = Board(services, engine, self._health)
         self._leftovers, self._throttle = Leftovers(services, engine), Throttle(services, engine)
-        self._patience = Patience(STALLED_S, services.settings.stall_timeout_s, services.settings.metadata_timeout_s)
+        self._patience = Patience(STALLED_S, services.settings.stall_timeout_s, services.settings.metadata_timeout_s, LEAST_BYTES)
         self._session: str | None = None
         self._again = Again(services)
         self._departure = Departure(services, engine)
@@ -143,7 +142,7 @@ class Owner:
             handed = attend.submit(self._services, self.engine, lease, todo.submit)
             self._again.queue(handed)
             self._watch(handed)
-            self._let_go(handed)
+            attend.let_go(self._services, handed)
             successors = attend.pass_on(self._services, lease, todo)
             self._watch(successors)
             self._again.queue(successors)
@@ -187,9 +186,9 @@ class Owner:
             if handle in completes:
                 return settle.completed(job, item, at)
             if fault := item.fault or found.dead.get(handle):
-                return settle.failed(job, fault, at, now)
+                return failures.failed(job, fault, at, now, failures.around(services, job))
             if handle in found.phases:
-                return settle.phased(job, found.phases[handle], at)
+                return settle.phased(job, found.phases[handle], at, now)
             return settle.stopped(job, at) if handle in stops else None
 
         jobs = settle.move(services, lease, by_job, change)
@@ -217,17 +216,11 @@ class Owner:
                 self._services.nudger.nudge(step)
 
     def _count(self, jobs: dict[str, Job], by_job: dict[str, str], found: Findings, paused: set[str]) -> None:
-        self._let_go(jobs.values())
+        attend.let_go(self._services, jobs.values())
         state = {by_job[job.id]: job.state for job in jobs.values()}
         self._corrections.made(Action.RESUBMIT, sum(state.get(handle) is State.SUBMITTING for handle in found.missing))
         self._corrections.made(Action.ADOPT, sum(state.get(handle) is State.DOWNLOADING for handle in found.adopted))
         self._corrections.made(Action.FINISH, sum(state.get(handle) is State.FINISHING for handle in paused))
-
-    def _let_go(self, jobs: Iterable[Job]) -> None:
-        ended = [job for job in jobs if job.terminal]
-        for job in ended:
-            self._services.metrics.ended.labels(job.state, job.cause or "").inc()
-        sharing.let_go(self._services, [(job.transfer, job) for job in ended if job.transfer is not None])
 
     def _correct(self, lease: Lease, spent: list[str], again: dict[str, Job], running: list[str]) -> None:
         """Remove what failed, resume what should run, stop what should not; what is missed here is found again."""
@@ -236,7 +229,7 @@ class Owner:
             refused = attend.hand_back(self._services, self.engine, lease, list(again.values()))
             self._again.queue(refused)
             self._watch(refused)
-            self._let_go(refused)
+            attend.let_go(self._services, refused)
         if running:
             self.engine.pause(running)
         self._corrections.asked(Action.RESUME, [handle for handle, job in again.items() if not attend.stops_by_itself(job)])
@@ -270,7 +263,7 @@ class Owner:
         self._leftovers.remember(handle, job)
         here = job.state in AT_ENGINE or (job.state is State.DONE and job.seeding)
         if here and job.at_attempt:
-            kept = kept or Watched(job.id, job.state, job.phase, -1, time.monotonic())
+            kept = kept or remembered(job, time.monotonic(), self._services.store.now, self._patience)
             self._watched[handle] = replace(kept, job=job.id, state=job.state, phase=job.phase, terms=Terms.of(job))
 
     # ---- the loop's edges ----------------------------------------------------------------------------------------

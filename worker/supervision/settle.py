@@ -8,7 +8,6 @@ from dataclasses import replace
 from worker import logs
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Progress
-from worker.jobs.retries import RETRIES, backoff_s
 from worker.jobs.states import Phase, Reason, State, Want
 from worker.limits import SUBMIT_WINDOW_S
 from worker.ports import Change, Fault, Item, Lease, Services
@@ -47,34 +46,7 @@ def final(item: Item) -> Progress:
     return replace(item.progress, done=size, total=size, speed=0, connections=0)
 
 
-def failed(job: Job, fault: Fault, at: float, now: float) -> Job | None:
-    """The engine gave up: another try later, or the end, by cause.
-
-    Args:
-        at: wall clock.
-        now: the store's clock.
-    """
-    if job.state not in (State.SUBMITTING, State.DOWNLOADING, State.PAUSED) or job.want is Want.CANCEL:
-        return None
-    if fault.wait is not None:
-        return _waits(job, fault, at, now)
-    if not fault.passing or job.failures >= RETRIES.get(fault.cause, 0) or job.state is State.PAUSED:
-        return _given_up(job, fault, at)
-    wait_s = backoff_s(job.failures)
-    return job.moved(
-        State.QUEUED,
-        at,
-        f"{fault.detail}; attempt {job.attempt + 1} in {wait_s:.0f} s",
-        reason=Reason.SCHEDULE,
-        message=fault.detail,
-        phase=None,
-        attempt=job.attempt + 1,
-        failures=job.failures + 1,
-        not_before=now + wait_s,
-    )
-
-
-def _waits(job: Job, fault: Fault, at: float, now: float) -> Job | None:
+def waits(job: Job, fault: Fault, at: float, now: float) -> Job | None:
     """Back in the queue as the same attempt, for nothing failed; one line in the timeline, however often it comes back."""
     if job.state is State.PAUSED:
         return None  # it stands still as it is
@@ -106,11 +78,6 @@ def taken(job: Job, at: float) -> Job:
     return job.moved(State.DOWNLOADING, at, f"{engine} has it", event=EventType.STARTED, data=data, message=None)
 
 
-def _given_up(job: Job, fault: Fault, at: float) -> Job:
-    text, data = f"failed: {fault.detail}", {"cause": str(fault.cause), "reason": fault.detail}
-    return job.moved(State.FAILED, at, text, event=EventType.FAILED, data=data, cause=fault.cause, message=fault.detail, phase=None)
-
-
 def seeded(job: Job, at: float) -> Job | None:
     """The engine has forgotten a torrent it seeded; the files in place stay."""
     return job.noted(at, "seeding is over; the engine has forgotten it", seeding=False) if job.seeding else None
@@ -131,6 +98,6 @@ def lost(job: Job, at: float, now: float) -> Job | None:
     return job.moved(State.SUBMITTING, at, f"{job.transfer.engine} lost it; it is handed over again", transfer=transfer, phase=None)
 
 
-def phased(job: Job, phase: Phase | None, at: float) -> Job | None:
+def phased(job: Job, phase: Phase | None, at: float, now: float) -> Job | None:
     """What the engine does with it changed."""
-    return job.noted(at, phase=phase) if job.state is State.DOWNLOADING and job.phase is not phase else None
+    return job.noted(at, phase=phase, phase_at=now) if job.state is State.DOWNLOADING and job.phase is not phase else None

@@ -10,11 +10,14 @@ import re
 from collections.abc import Mapping
 
 from worker.engines.volume import NO_SPACE
-from worker.jobs.retries import status_cause
+from worker.jobs.retries import answered
 from worker.jobs.states import Cause, Reason
 from worker.ports import Fault
 
 _STATUS = re.compile(r"status=(\d{3})")
+NO_ADDRESS = "No URI available"
+#: Codes for files that cannot be made or written, whatever the reason; the text tells when it is a full disk.
+FILE_CODES, FULL = frozenset({14, 15, 16, 17, 18}), ("No space left", "Disk quota exceeded")
 
 _TOO_SLOW = Fault(Cause.INTERRUPTED, True, "the download was too slow")
 #: aria2 has each torrent once; what it says of a second one is no failure, for the first ends.
@@ -23,18 +26,27 @@ _ALREADY = Fault(Cause.ENGINE, True, "aria2 has the same torrent for another job
 MISREAD = Fault(Cause.UNSUPPORTED, False, "this aria2 cannot read torrents of both versions: install aria2 1.37", elsewhere=True)
 _BAD_TORRENT = Fault(Cause.SOURCE, False, "the torrent is broken")
 _CUT = Fault(Cause.INTERRUPTED, True, "the connection broke again and again")
-_UNKNOWN = Fault(Cause.ENGINE, True, "aria2 gave up without saying why", elsewhere=True)
+UNKNOWN = Fault(Cause.ENGINE, True, "aria2 gave up without saying why", elsewhere=True)
+_UNREADABLE = Fault(Cause.HTTP, False, "the server's answer cannot be read")
+#: aria2 tells no status here, only its last word, that no address is left.
+REST_REFUSED = Fault(Cause.INTERRUPTED, True, "the connection broke, and the server refused the rest", anew=True)
+_NO_FILE = Fault(Cause.HTTP, False, "the server did not answer with the file")
 
-_BY_CODE: Mapping[int, Fault] = {
+#: Codes that stand for a status, which aria2's text tells; and what they mean when it does not.
+OF_STATUS: Mapping[int, Fault] = {
+    22: _NO_FILE,
+    29: Fault(Cause.BUSY, True, "the server is overloaded or under maintenance"),
+}
+BY_CODE: Mapping[int, Fault] = {
     2: Fault(Cause.UNREACHABLE, True, "the server did not answer in time"),
     3: Fault(Cause.NOT_FOUND, False, "the server says there is no such file"),
     4: Fault(Cause.NOT_FOUND, False, "the server said several times that there is no such file"),
     5: _TOO_SLOW,
     6: Fault(Cause.UNREACHABLE, True, "the network failed"),
     7: Fault(Cause.INTERRUPTED, True, "aria2 was stopped before the end"),
-    8: Fault(Cause.INTERRUPTED, True, "the server cannot continue a broken download"),
+    8: Fault(Cause.INTERRUPTED, False, "the server cannot continue a broken download", anew=True),
     9: NO_SPACE,
-    10: Fault(Cause.DISK, False, "what is on the disk does not fit the file any more", elsewhere=True),
+    10: Fault(Cause.DISK, False, "what is on the disk does not fit the file any more", anew=True),
     11: _ALREADY,
     12: _ALREADY,
     13: Fault(Cause.DISK, False, "a file of that name is in the way", elsewhere=True),
@@ -52,25 +64,26 @@ _BY_CODE: Mapping[int, Fault] = {
     26: _BAD_TORRENT,
     27: Fault(Cause.SOURCE, False, "the magnet link is broken"),
     28: Fault(Cause.ENGINE, False, "aria2 refused an option", elsewhere=True),
-    29: Fault(Cause.HTTP, True, "the server is overloaded or under maintenance"),
     30: Fault(Cause.ENGINE, True, "aria2 could not read the request", elsewhere=True),
-    32: Fault(Cause.CHECKSUM, False, "the checksum does not match"),
+    32: Fault(Cause.CHECKSUM, False, "the checksum does not match", elsewhere=True, anew=True),
 }
 
 #: For code 1 and for calls that were refused; the first that occurs in aria2's text counts.
-_BY_TEXT: tuple[tuple[str, Fault], ...] = (
+BY_TEXT: tuple[tuple[str, Fault], ...] = (
     ("Connection refused", Fault(Cause.UNREACHABLE, True, "the server refuses connections")),
     ("SSL/TLS handshake failure", Fault(Cause.UNREACHABLE, False, "no secure connection could be made (TLS)")),
     ("Failed to establish connection", Fault(Cause.UNREACHABLE, True, "no connection to the server")),
-    ("No URI available", _CUT),
+    (NO_ADDRESS, _CUT),
     ("EOF", _CUT),
     ("Connection reset", _CUT),
     ("Failed to receive", _CUT),
     ("Failed to send", _CUT),
     ("Timeout", Fault(Cause.UNREACHABLE, True, "the server did not answer in time")),
-    ("HTTP header", Fault(Cause.HTTP, False, "the server's answer cannot be read")),
+    ("HTTP header", _UNREADABLE),
+    ("Bad status code", _UNREADABLE),
     ("Bencode", _BAD_TORRENT),
     ("torrent metainfo", _BAD_TORRENT),
+    ("Download aborted", Fault(Cause.ENGINE, False, "aria2 cannot go on from what is on the disk", elsewhere=True, anew=True)),
     ("No URI to download", Fault(Cause.SOURCE, False, "aria2 cannot read this address")),
     ("unrecognized URI", Fault(Cause.UNSUPPORTED, False, "aria2 cannot fetch this kind of address")),
 )
@@ -79,14 +92,14 @@ _BY_TEXT: tuple[tuple[str, Fault], ...] = (
 def fault(code: str, text: str) -> Fault:
     """The fault for an error code of a stopped download, or for code 1 and the text of a refused call."""
     number = int(code) if code.isdecimal() else 1
-    if number == 22:
+    if number in OF_STATUS:
         match = _STATUS.search(text)
-        return _http(int(match[1])) if match else Fault(Cause.HTTP, False, "the server did not answer with the file")
-    if number in _BY_CODE:
-        return _BY_CODE[number]
-    return next((found for words, found in _BY_TEXT if words in text), _UNKNOWN)
-
-
-def _http(status: int) -> Fault:
-    cause, passing = status_cause(status)
-    return Fault(cause, passing, f"the server answered with status {status}")
+        if match is None:
+            return REST_REFUSED if number == 22 and NO_ADDRESS in text else OF_STATUS[number]
+        said = answered(int(match[1]))
+        return Fault(said.cause, said.passing, said.text, anew=said.anew)
+    if number in FILE_CODES and any(words in text for words in FULL):
+        return NO_SPACE
+    if number in BY_CODE:
+        return BY_CODE[number]
+    return next((found for words, found in BY_TEXT if words in text), UNKNOWN)

@@ -20,7 +20,7 @@ MISSING = Fault(Cause.INCOMPLETE, True, "files that were downloaded are no longe
 NO_DOCUMENT = Fault(Cause.UNSUPPORTED, False, "qBittorrent is not given this kind of source", elsewhere=True)
 NOT_READ = Fault(Cause.SOURCE, False, "qBittorrent cannot read this torrent or magnet link")
 NO_SUCH_FILE = Fault(Cause.SOURCE, False, "the torrent has no file with one of the selected numbers")
-NOT_SHOWN = Fault(Cause.ENGINE, True, "qBittorrent took the torrent and does not show it")
+NOT_SHOWN = Fault(Cause.ENGINE, True, "qBittorrent took the torrent and does not show it", elsewhere=True)
 NOT_STOPPED = Fault(Cause.ENGINE, True, "an earlier attempt is still being removed")
 BY_HAND = Fault(
     Cause.ENGINE, False, "this torrent was added to qBittorrent by hand: remove it there, or use another engine", elsewhere=True
@@ -28,7 +28,7 @@ BY_HAND = Fault(
 DUPLICATE = Fault(Cause.ENGINE, True, "the engine has this torrent for another job", wait=Reason.DUPLICATE)
 
 #: The first that occurs in the line counts; the words are those of the C library.
-_BY_TEXT: tuple[tuple[str, Fault], ...] = (
+BY_TEXT: tuple[tuple[str, Fault], ...] = (
     ("No space left", FULL),
     ("Disk quota exceeded", FULL),
     ("File too large", Fault(Cause.DISK, False, "a file is larger than the disk allows", elsewhere=True)),
@@ -51,5 +51,5 @@ def reason(directory: str, log: Iterable[Mapping[str, Any]], free_bytes: int | N
     """
     lines = [line["message"] for line in log if f"{directory}/" in line["message"]]
     if lines:
-        return next((fault for words, fault in _BY_TEXT if words in lines[-1]), UNKNOWN)
+        return next((fault for words, fault in BY_TEXT if words in lines[-1]), UNKNOWN)
     return FULL if free_bytes is not None and free_bytes < FREE_BYTES_MIN else UNKNOWN
