@@ -30,6 +30,8 @@ STEP_BATCH = 100
 ADMIT_BATCH = 500
 #: What a killed admission can keep everybody waiting for. It is renewed before the write, so a slow store does not lose it.
 ADMIT_LEASE_S = 10.0
+#: What one record may take; MongoDB takes no larger document, and both kinds of store are to take the same.
+RECORD_BYTES_MAX = 16 * 1024 * 1024
 #: A volume with less is full: it cannot take a piece of a torrent, and what needs less is not worth a try.
 FREE_BYTES_MIN = 16 * 1024 * 1024
 #: What stays free on every volume unless the settings say otherwise: for the records, logs and Redis, which may lie there, too.

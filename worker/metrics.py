@@ -6,6 +6,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 SECONDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
@@ -47,6 +48,18 @@ class Metrics:
         self.webhooks_given_up = counter("haul_webhook_events_given_up", "Events no webhook will be told of")
         # rate, queue, bytes, size, tier, engine; conflict: the key is known with another source; request: what it says is wrong.
         self.refusals = counter("haul_refusals", "Requests the doors refused, by the rule", ["cause"])
+        # Writes to the store, by kind: insert, apply, sent, posted, progress; outcomes of failures: `store.meter`.
+        sizes = partial(Histogram, registry=self.registry, buckets=COUNTS)
+        self.batch_size = sizes("haul_store_batch_size", "Operations written by one call", ["kind"])
+        self.batch_seconds = seconds("haul_store_batch_seconds", "Duration of one such call", ["kind"])
+        self.batch_waited = seconds("haul_store_batch_wait_seconds", "What writers waited for others and their own batch", ["kind"])
+        self.batch_buffered = gauge("haul_store_batch_buffered", "Operations that are kept to be written", ["kind"])
+        self.batch_failed = counter("haul_store_batch_failures", "Writes that went wrong, by what was done about it", ["kind", "outcome"])
+        # Connections of this process: pool store or redis; events: opened, closed, refused, cleared.
+        self.pool_connections = gauge("haul_pool_connections", "Connections that are open", ["pool"])
+        self.pool_used = gauge("haul_pool_connections_in_use", "Connections that are lent", ["pool"])
+        self.pool_waited = seconds("haul_pool_wait_seconds", "What a call waited for a connection", ["pool"])
+        self.pool_events = counter("haul_pool_events", "What became of connections", ["pool", "outcome"])
         self.ended = counter("haul_jobs_ended", "Jobs that ended", ["state", "cause"])
         self.bytes = counter("haul_downloaded_bytes", "Bytes of jobs that are done", ["engine"])
         self.requests = seconds("haul_http_request_seconds", "HTTP requests", ["method", "route", "status"])

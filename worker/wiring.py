@@ -20,9 +20,11 @@ from worker.failpoints import Failpoints
 from worker.jobs.errors import Transient
 from worker.metrics import Metrics
 from worker.notify.stream import StreamNotifier
+from worker.pools import POOLS
 from worker.ports import SWEEPER, Coordinator, Engine, FixedPool, JobStore, Pool, Services, Step
 from worker.settings import Settings, SettingsError
 from worker.store import open_store
+from worker.store.batching import BatchingStore
 from worker.supervision.supervisor import Supervisor
 from worker.tiers import LiveTiers
 
@@ -91,12 +93,14 @@ def build(settings: Settings, send: Callable[[str], object] | None = None) -> Se
         SettingsError: an address is wrong.
     """
     metrics = Metrics()
-    coordinator = RedisCoordinator(settings.redis_address, prefix=settings.key_prefix)
+    coordinator = RedisCoordinator(settings.redis_address, prefix=settings.key_prefix, max_connections=POOLS[settings.profile].redis)
+    metrics.pool_connections.labels("redis").set_function(lambda: coordinator.connections()[0])
+    metrics.pool_used.labels("redis").set_function(lambda: coordinator.connections()[1])
     try:
         failpoints = Failpoints(settings.failpoint)
     except ValueError as error:
         raise SettingsError(f"HAUL_FAILPOINT: {error}") from None
-    store = open_store(settings.store_address, profile=settings.profile)
+    store = BatchingStore(open_store(settings.store_address, profile=settings.profile, metrics=metrics), metrics)
     gc.freeze()  # what is loaded stays: without this each full collection walks over all of it, a sixth of an admission's time
     engines, pool = _engines(settings, store)
     return Services(

@@ -24,6 +24,7 @@ from tests.bench import stack
 from tests.bench.admission import admission
 from tests.bench.balancer import balancer
 from tests.bench.bandwidth import bandwidth
+from tests.bench.batching import batching
 from tests.bench.buckets import buckets
 from tests.origin import Origin
 from worker.ports import Services
@@ -168,6 +169,7 @@ BENCHES: Mapping[str, Callable[[Path, int], dict[str, Any]]] = {
     "balancer": balancer,
     "bandwidth": bandwidth,
     "buckets": buckets,
+    "batching": batching,
 }
 
 if __name__ == "__main__":

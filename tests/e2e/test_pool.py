@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.pool import RATE, SIZE, Pool
 from tests.e2e.stack import digest, eventually
 from tests.tidy.sources import ROOT
+from worker import pipeline
 
 
 @pytest.fixture
@@ -52,6 +53,7 @@ def test_with_move_another_engine_fetches_what_ran_there_and_the_first_one_may_b
     ids = pool.ask_files(4, rate=RATE // 4)
     eventually(lambda: len(pool.running("aria2")) == 2 and pool.running("aria2-b"), "both are at work", 30, pool.tail)
     there = pool.running("aria2")
+    pipeline.drain(pool.services, "aria2", move=True)  # a command takes as long to start as the downloads run
     ended = pool.haul("engines", "drain", "aria2", "--move", "--wait")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("aria2 is drained")
@@ -99,5 +101,7 @@ def test_a_mistake_in_the_file_is_told_by_health_and_the_engines_go_on(pool: Poo
     told = pool.haul("health")
     assert told.returncode == 3
     assert f"{pool.file}, line 2: slots is out of range" in told.stdout
+    listed = pool.haul("engines", "list")
+    assert "line 2: slots is out of range" in listed.stderr
     [id] = pool.ask_files(1)
     pool.check_delivered(id, digest(SIZE, 0))

@@ -6,7 +6,9 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import httpx
 import pytest
 
 from tests.integration.doors import DEADLINE_S, NamedEngine, services_on, snapshot, until
+from worker import cli
 from worker.api.schemas import EngineList
 from worker.api.server import serve
 from worker.cli.servers import Server
@@ -32,9 +35,19 @@ class Place:
     services: Services
     http: httpx.Client
     environment: dict[str, str]
+    patched: pytest.MonkeyPatch
+    captured: pytest.CaptureFixture[str]
 
     def haul(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.command(*words), env=self.environment, capture_output=True, text=True, timeout=60, check=False)
+        """Run a command in this process, as one of its own: it builds services anew."""
+        for name, value in self.environment.items():
+            self.patched.setenv(name, value)
+        self.patched.setattr(sys, "argv", ["haul", "engines", *words])
+        self.captured.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = self.captured.readouterr()
+        return subprocess.CompletedProcess(words, int(ended.value.code or 0), out, err)
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-P", "-m", "worker.cli", "engines", *words]
@@ -48,7 +61,9 @@ class Place:
 
 
 @pytest.fixture
-def place(valkey: Server, key_prefix: str, tmp_path: Path) -> Iterator[Place]:
+def place(
+    valkey: Server, key_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Place]:
     environment = {
         "HAUL_DATA_DIR": str(tmp_path),
         "HAUL_REDIS_URL": valkey.url,
@@ -62,7 +77,7 @@ def place(valkey: Server, key_prefix: str, tmp_path: Path) -> Iterator[Place]:
         api.start()
         headers = {"Authorization": f"Bearer {KEY}"}
         with httpx.Client(base_url=api.url, timeout=DEADLINE_S, trust_env=False, headers=headers) as http:
-            yield Place(services, http, environment)
+            yield Place(services, http, environment, monkeypatch, capfd)
         api.stop()
 
 
@@ -100,9 +115,27 @@ def test_both_routes_are_in_the_document(place: Place) -> None:
     assert {"/v1/engines/{name}/drain", "/v1/engines/{name}/undrain"} <= set(paths)
 
 
+@contextmanager
+def looked_at(place: Place, *names: str) -> Iterator[None]:
+    """A supervisor shows these engines inside, for as long as it takes."""
+    over = threading.Event()
+
+    def show() -> None:
+        while not over.wait(0.2):
+            for name in names:
+                place.services.coordinator.put_snapshot(snapshot(name))
+
+    thread = threading.Thread(target=show)
+    thread.start()
+    until(lambda: set(names) <= set(place.services.coordinator.snapshots()), "they are shown")
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def test_an_engine_is_drained_and_taken_back_on_the_command_line(place: Place) -> None:
-    place.services.coordinator.put_snapshot(snapshot())
-    place.services.coordinator.put_snapshot(snapshot("second"))
     place.downloads("second")
     drained = place.haul("drain", "second", "--json")
     assert drained.returncode == 0, drained.stderr
@@ -111,7 +144,8 @@ def test_an_engine_is_drained_and_taken_back_on_the_command_line(place: Place) -
         "state": "draining",
         "running": 1,
     }
-    lines = place.haul("list").stdout.splitlines()
+    with looked_at(place, "aria2", "second"):
+        lines = place.haul("list").stdout.splitlines()
     assert lines[0].startswith("aria2        up ")
     assert lines[1].startswith("second       draining  1/32 slots")
     assert "weight 1" in lines[0]
@@ -153,7 +187,7 @@ def test_ctrl_c_leaves_it_draining_and_says_so(place: Place) -> None:
 
 
 def test_health_finds_nothing_wrong_with_a_drained_engine_that_is_away(place: Place) -> None:
-    place.services.coordinator.put_snapshot(snapshot("second"))
-    assert place.http.get("/ready").status_code == 503
-    place.haul("drain", "aria2")
-    assert place.http.get("/ready").status_code == 200
+    with looked_at(place, "second"):
+        assert place.http.get("/ready").status_code == 503
+        place.haul("drain", "aria2")
+        assert place.http.get("/ready").status_code == 200

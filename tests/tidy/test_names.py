@@ -11,7 +11,9 @@ from worker.metrics import Metrics
 
 VAGUE = frozenset({"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers", "tools", "base", "stuff"})
 #: Labels whose values are few and known. A user, a URL or a job would make a time series each.
-LABELS = frozenset({"engine", "tier", "state", "cause", "task", "queue", "cache", "step", "outcome", "action", "method", "route", "status"})
+LABELS = frozenset(
+    {"engine", "tier", "state", "cause", "task", "queue", "cache", "step", "kind", "pool", "outcome", "action", "method", "route", "status"}
+)
 OF_ONE_MACHINE = re.compile(r"(?<![\w.~-])/(?:work|root|opt/wheels)/")
 REGISTRIES = re.compile(r"pypi\.org|pythonhosted\.org|docker\.(?:io|com)\b|ghcr\.io|quay\.io|gcr\.io", re.IGNORECASE)
 #: The lock file names the index it was made from; this file names what it looks for.

@@ -164,9 +164,12 @@ def test_a_mistake_names_file_line_and_field_and_the_old_engines_stay(place: Cal
 
 def test_a_file_that_is_gone_or_no_text_leaves_the_old_engines(place: Callable[..., Place]) -> None:
     here = place(ONE)
-    here.file.unlink()
+    away = here.file.with_suffix(".away")
+    here.file.rename(away)
     assert here.later() == ["one"]
     assert "cannot read" in str(here.engines.fault)
+    away.rename(here.file)
+    assert (here.later(), here.engines.fault) == (["one"], None), "the very same file is back"
     here.file.write_bytes(b"# \xff\n" + ONE.encode())
     assert here.later() == ["one"]
     assert "line 1: is not a text in UTF-8" in str(here.engines.fault)

@@ -16,15 +16,10 @@ RUNNING = IN_SLOT | {State.FINISHING}
 log = logs.get(__name__)
 
 
-def in_force(services: Services) -> Mapping[str, Drain]:
-    """Every engine that is given nothing new: those that are drained, and those that are not set up any more."""
-    return dict.fromkeys(services.pool.leaving, Drain()) | services.store.drains()
-
-
 def away_on_purpose(services: Services) -> frozenset[str]:
     """Engines that may be away without anything being wrong; none when the store does not answer."""
     try:
-        return frozenset(in_force(services))
+        return frozenset(services.drains())
     except Transient:
         return frozenset()
 

@@ -29,7 +29,7 @@ from worker.ports import Fault, Services
 from worker.settings import Settings
 
 #: Names of one job that are resolved at the same time, and how long all of them are waited for.
-THREADS = 16
+THREADS = 8
 RESOLVE_S = 4.0
 #: Hosts that a line of the timeline names.
 HOSTS_SHOWN_MAX = 3

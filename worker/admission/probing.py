@@ -177,4 +177,5 @@ class _Run:
 
 
 def _host(job: Job) -> str:
-    return urlsplit(job.source.uri).netloc.rpartition("@")[2]
+    """Whom its question goes to; of a torrent and a magnet link nobody alone, so they are in nobody's way."""
+    return urlsplit(job.source.uri).netloc.rpartition("@")[2] or job.id

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from worker.admission.balance import Balance
 from worker.admission.decide import EngineView, able_engines
-from worker.admission.drains import in_force
 from worker.admission.space import Space, look
 from worker.admission.standing import duration
 from worker.breaker import Circuit
@@ -32,7 +31,7 @@ def seen_now(services: Services, short: Sequence[Job], now: float) -> tuple[dict
 
 def engine_views(services: Services, snapshots: Mapping[str, EngineSnapshot], space: Space, now: float) -> dict[str, EngineView]:
     """Each configured engine."""
-    live, drains = services.store.engine_counts(), in_force(services)
+    live, drains = services.store.engine_counts(), services.drains()
     views = {name: _view(name, snapshots.get(name), live.get(name, 0), services, space, now) for name in services.engines}
     return {name: replace(view, draining=name in drains) for name, view in views.items()}
 

@@ -52,7 +52,7 @@ def why(services: Services, id: str) -> Why:
 def overview(services: Services) -> dict[str, Any]:
     """What runs and waits, as JSON; live counts from the store, engines as their owners saw them last."""
     counts, snapshots, held = services.store.counts(), services.coordinator.snapshots(), services.store.engine_states()
-    drained, now = drains.in_force(services), services.store.now()
+    drained, now = services.drains(), services.store.now()
     engines = []
     for name, engine in sorted(services.engines.items()):
         seen = snapshots.get(name)

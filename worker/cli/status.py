@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from worker.cli import options
-from worker.cli.output import Exit, print_json
+from worker.cli.output import Exit, note, print_json
 from worker.sizes import size_text
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ def list_engines(as_json: options.Json = False) -> None:
     from worker.cli.connect import connected
 
     with connected() as services:
-        engines = pipeline.overview(services)["engines"]
+        engines, fault = pipeline.overview(services)["engines"], services.pool.fault
+    if fault:
+        note(fault)
     if as_json:
         print_json({"engines": engines})
         return

@@ -83,6 +83,11 @@ class Connection:
 
         return run
 
+    def counts(self) -> tuple[int, int]:
+        """How many connections are open, and how many of them are lent."""
+        pools = [client.connection_pool for client in (self.commands, self.blocking)]
+        return sum(len(pool._connections) for pool in pools), sum(pool.max_connections - pool.pool.qsize() for pool in pools)
+
     def close(self) -> None:
         """Close every connection."""
         for client in (self.commands, self.blocking):

@@ -47,6 +47,10 @@ class RedisCoordinator(RedisWaiting):
         self._begin, self._claim, self._unclaim = script("begin"), script("claim"), script("unclaim")
         self._events, self._tokens = script("events"), script("take_tokens")
 
+    def connections(self) -> tuple[int, int]:
+        """How many connections are open, and how many of them are lent; of both pools."""
+        return self._connection.counts()
+
     # ---- intake ----
 
     def offer(self, bodies: Sequence[Mapping[str, Any]]) -> None:

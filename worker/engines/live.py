@@ -114,7 +114,7 @@ class LiveEngines(Mapping[str, Engine]):
             with self._path.open("rb") as file:
                 status = os.fstat(file.fileno())
                 seen = (status.st_mtime_ns, status.st_size, status.st_ino)
-                if seen == self._seen:
+                if seen == self._seen and self._fault is None:
                     return
                 found = parse(self._path, file.read(FILE_BYTES_MAX + 1), self._defaults)
             first, self._seen = self._seen is None, seen

@@ -17,7 +17,7 @@ from worker.ports.coordinator import (
 )
 from worker.ports.engine import Engine, Fault, Features, FoundFile, Item, ItemStatus, Order, Poll
 from worker.ports.services import SWEEPER, Clock, FixedPool, Notifier, Nudger, Pool, Services, Step, Tiers
-from worker.ports.store import Applied, Change, Drain, Inserted, JobFilter, JobStore, Lease, Page, Promised, Run, Usage
+from worker.ports.store import Applied, Change, Drain, Inserted, JobFilter, JobStore, Lease, Page, Promised, Run, Usage, new_mark
 
 __all__ = [
     "SWEEPER",
@@ -57,4 +57,5 @@ __all__ = [
     "Usage",
     "WaitingJob",
     "WaitingLine",
+    "new_mark",
 ]

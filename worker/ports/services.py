@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from worker.jobs.tiers import FixedTiers, Limits, Tier
 from worker.ports.coordinator import Coordinator
 from worker.ports.engine import Engine
-from worker.ports.store import JobStore
+from worker.ports.store import Drain, JobStore
 
 if TYPE_CHECKING:
     from worker.failpoints import Failpoints
@@ -132,6 +132,10 @@ class Services:
     owner: str
     tiers: Tiers = field(default_factory=FixedTiers)
     pool: Pool = field(default_factory=FixedPool)
+
+    def drains(self) -> Mapping[str, Drain]:
+        """Every engine that is given nothing new: those that are drained, and those that are not set up any more. Raises Transient."""
+        return dict.fromkeys(self.pool.leaving, Drain()) | self.store.drains()
 
     def close(self) -> None:
         """Release every connection; the engines go on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -10,6 +11,11 @@ from worker.breaker import Breaker
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
+
+
+def new_mark() -> str:
+    """A name for one write, as no other has."""
+    return secrets.token_hex(12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,8 @@ class Change:
 
     old: Job
     new: Job
+    #: Names this change: made again, because an answer was lost, it is known to have won. 12 bytes in hexadecimal.
+    mark: str = field(default_factory=new_mark, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +142,16 @@ class JobStore(Protocol):
     def now(self) -> float:
         """Seconds on the store's own clock, which no change of a wall clock moves; for leases and time limits."""
 
-    def insert(self, jobs: Sequence[Job]) -> list[Inserted]:
-        """Record each job unless its id is known; idempotent."""
+    def insert(self, jobs: Sequence[Job], marks: Sequence[str] | None = None) -> list[Inserted]:
+        """Record each job unless its id is known; idempotent.
+
+        Args:
+            marks: of each job a name for its write (`new_mark`). Called again with it after `Transient`, this answers
+                `created` for what the first call did record.
+
+        Raises:
+            Rejected: a job cannot be written down, as when it is larger than `limits.RECORD_BYTES_MAX`.
+        """
 
     def get(self, ids: Iterable[str]) -> dict[str, Job]:
         """The jobs of these ids; unknown ids are absent."""
@@ -143,12 +159,19 @@ class JobStore(Protocol):
     def apply(self, changes: Sequence[Change], lease: Lease | None = None) -> list[Applied]:
         """Make each change that still holds; `progress` and `hook` are not touched.
 
+        The same `Change` made again after `Transient` has won when the first call did make it.
+
         Raises:
+            Rejected: as `insert`.
             LeaseLost: `lease` was given and is not current; nothing was changed.
         """
 
     def record_progress(self, rows: Mapping[str, Progress], lease: Lease) -> None:
-        """Set the progress of jobs that are not terminal; versions stay. Raises LeaseLost as `apply` does."""
+        """Set the progress of jobs that are not terminal; versions stay. Raises LeaseLost as `apply` does.
+
+        A store that batches writes may keep it back for a moment (`batching`): this process sees it at once, others before
+        they see any later change of the job; after a crash the last of it may be missing.
+        """
 
     def at_engine(self, engine: str) -> list[Job]:
         """Jobs whose transfer is on this engine and that are not terminal, or `done` and seeding there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from worker.metrics import Metrics
 from worker.ports import JobStore
 from worker.settings import SettingsError
 from worker.store.sqlite.store import SqliteStore
@@ -14,7 +15,9 @@ MONGODB = ("mongodb://", "mongodb+srv://")
 FIX = "use sqlite:///absolute/path or mongodb://host/database, or leave it unset"
 
 
-def open_store(url: str, *, profile: str = "development", clock: Callable[[], float] | None = None) -> JobStore:
+def open_store(
+    url: str, *, profile: str = "development", clock: Callable[[], float] | None = None, metrics: Metrics | None = None
+) -> JobStore:
     """Open the store a URL names, making it when it is not there. Call it once per process, after a fork.
 
     Args:
@@ -22,6 +25,7 @@ def open_store(url: str, *, profile: str = "development", clock: Callable[[], fl
             `mongodb://…` and `mongodb+srv://…` are as MongoDB's drivers read them; without a database it is `haul`.
         profile: `HAUL_PROFILE`; chooses write concern, pool and time-outs of a MongoDB, where the URL does not.
         clock: replaces the clock of an SQLite store, in tests; a MongoDB keeps its own.
+        metrics: where the connections to a MongoDB are counted.
 
     Raises:
         SettingsError: the URL, or what lies at its place, cannot be used; the message names `HAUL_STORE_URL`.
@@ -30,7 +34,7 @@ def open_store(url: str, *, profile: str = "development", clock: Callable[[], fl
     if path := sqlite_path(url):
         return _sqlite(path, clock)
     if url.startswith(MONGODB):
-        return _mongo(url, profile)
+        return _mongo(url, profile, metrics)
     scheme, colon, _ = url.partition(":")
     raise SettingsError(f"HAUL_STORE_URL: {scheme + colon if colon else 'the value'} is not the address of a store; {FIX}")
 
@@ -50,12 +54,13 @@ def _sqlite(path: Path, clock: Callable[[], float] | None) -> SqliteStore:
         raise SettingsError(f"HAUL_STORE_URL: {path} {error}") from None
 
 
-def _mongo(url: str, profile: str) -> JobStore:
+def _mongo(url: str, profile: str, metrics: Metrics | None) -> JobStore:
     # The driver takes a fifth of a second to load, which commands on SQLite need not wait for.
     from worker.store.mongo.connection import MongoConnection, Unusable
+    from worker.store.mongo.pool_events import PoolEvents
     from worker.store.mongo.store import MongoStore
 
     try:
-        return MongoStore(MongoConnection(url, profile))
+        return MongoStore(MongoConnection(url, profile, [PoolEvents(metrics)] if metrics else []))
     except Unusable as error:
         raise SettingsError(f"HAUL_STORE_URL: {error}") from None

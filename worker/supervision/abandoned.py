@@ -71,7 +71,8 @@ class Abandoned:
     def _move(self, name: str, jobs: Sequence[Job], lease: Lease) -> int:
         services = self._services
         text = f"engine {name} is not set up any more"
-        others = [engine for other, engine in services.engines.items() if other not in {*services.store.drains(), *services.pool.leaving}]
+        drained = services.drains()
+        others = [engine for other, engine in services.engines.items() if other not in drained]
         left = queue_elsewhere(services, lease, [job.id for job in jobs], others, text)
         for transfer, _ in left:
             delete_work_directory(transfer.directory)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from worker import logs
 from worker.jobs.errors import Transient
@@ -39,11 +39,11 @@ class Departure:
         if time.monotonic() - self._looked_at < LOOK_S:
             return []
         self._looked_at = time.monotonic()
-        drains = self._services.store.drains()
+        drains = self._services.drains()
         if self._engine.name not in drains or not drains[self._engine.name].move:
             return []
         running = [handle for handle, known in watched.items() if known.state is State.DOWNLOADING and _at_work(poll, handle)]
-        others = self._others({*drains, *self._services.pool.leaving}) if running else []
+        others = self._others(drains) if running else []
         if not others:
             return []
         some = {handle: watched[handle].job for handle in running[:STEP_BATCH]}
@@ -53,7 +53,7 @@ class Departure:
             self._services.nudger.nudge(Step.NOTIFY)
         return gone
 
-    def _others(self, drained: set[str]) -> list[Engine]:
+    def _others(self, drained: Collection[str]) -> list[Engine]:
         """Those that are given work, and that answered their owner lately."""
         try:
             seen = self._services.coordinator.snapshots()

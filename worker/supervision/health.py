@@ -170,9 +170,9 @@ class Health:
 
 def able_others(services: Services, engine: str) -> Collection[str]:
     """Engines beside this one that are given jobs now, as their owners say. Raises Transient."""
-    seen = services.coordinator.snapshots()
+    seen, drained = services.coordinator.snapshots(), services.drains()
     return frozenset(
         name
         for name in services.engines
-        if name != engine and name in seen and seen[name].error is None and seen[name].breaker != Circuit.OPEN
+        if name not in (engine, *drained) and name in seen and seen[name].error is None and seen[name].breaker != Circuit.OPEN
     )

@@ -9,9 +9,9 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from worker.jobs.errors import Transient
+from worker.pools import HTTP_CONNECTIONS
 
 CONNECT_TIMEOUT_S = 3.0
-CONNECTIONS_MAX = 4
 
 
 class Aria2Client(aria2p.Client):
@@ -27,7 +27,7 @@ class Aria2Client(aria2p.Client):
         self._session = requests.Session()
         self._session.trust_env = False
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS_MAX))
+            self._session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=HTTP_CONNECTIONS))
 
     @property
     def server(self) -> str:

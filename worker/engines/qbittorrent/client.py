@@ -14,9 +14,9 @@ import requests
 
 from worker.engines.qbittorrent.refusals import WRONG, LoginRefused, NotLoggedIn, Refused
 from worker.jobs.errors import Transient
+from worker.pools import HTTP_CONNECTIONS
 
 CONNECT_TIMEOUT_S = 3.0
-CONNECTIONS_MAX = 4
 NOT_ONE = "the answer is not one of qBittorrent: check the address in HAUL_ENGINES"
 
 
@@ -31,7 +31,7 @@ class QbittorrentClient(qbittorrentapi.Client):
             FORCE_SCHEME_FROM_HOST=True,
             SIMPLE_RESPONSES=True,
             REQUESTS_ARGS={"allow_redirects": False},
-            HTTPADAPTER_ARGS={"max_retries": 0, "pool_connections": 1, "pool_maxsize": CONNECTIONS_MAX},
+            HTTPADAPTER_ARGS={"max_retries": 0, "pool_connections": 1, "pool_maxsize": HTTP_CONNECTIONS},
         )
         # What was empty came from the environment.
         self.username, self._password, self._api_key, self._VERIFY_WEBUI_CERTIFICATE = user, secret, "", True

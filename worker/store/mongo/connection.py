@@ -10,6 +10,7 @@ from urllib.parse import unquote_plus
 
 import pymongo
 from bson.codec_options import CodecOptions
+from bson.errors import BSONError
 from pymongo import MongoClient, ReadPreference
 from pymongo.collection import Collection
 from pymongo.errors import (
@@ -17,6 +18,7 @@ from pymongo.errors import (
     BulkWriteError,
     ConfigurationError,
     ConnectionFailure,
+    DocumentTooLarge,
     DuplicateKeyError,
     InvalidOperation,
     OperationFailure,
@@ -27,9 +29,11 @@ from pymongo.errors import (
 from pymongo.uri_parser import split_options
 
 from worker.jobs.errors import Transient
+from worker.pools import POOLS, STORE_IDLE_S
 from worker.store.mongo.documents import Document
 from worker.store.mongo.queries import COUNTERS, INDEXES, JOBS, RUNS
 from worker.store.outage import Outage
+from worker.store.refusals import too_large, unwritable
 
 T = TypeVar("T")
 
@@ -49,18 +53,24 @@ _ALWAYS: Mapping[str, Any] = {
     "waitQueueTimeoutMS": TIMEOUT_MS,
     "socketTimeoutMS": TIMEOUT_MS,
     "connectTimeoutMS": 5_000,
-    "maxIdleTimeMS": 300_000,
+    "maxIdleTimeMS": int(STORE_IDLE_S * 1_000),
 }
 
 #: Options of the driver by `HAUL_PROFILE`; those in the address go before them. For a server, `serverSelectionTimeoutMS` is
 #: waited when the store is opened; later `timeoutMS`, which is to be longer than an election takes.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "development": {**_ALWAYS, "w": 1, "maxPoolSize": 10, "serverSelectionTimeoutMS": 3_000},
-    "staging": {**_ALWAYS, "w": "majority", "maxPoolSize": 25, "serverSelectionTimeoutMS": 5_000},
-    "production": {**_ALWAYS, "w": "majority", "maxPoolSize": 50, "serverSelectionTimeoutMS": 8_000},
+    name: {
+        **_ALWAYS,
+        "w": 1 if name == "development" else "majority",
+        "maxPoolSize": pools.store,
+        "serverSelectionTimeoutMS": int(pools.select_s * 1_000),
+    }
+    for name, pools in POOLS.items()
 }
 
 _DUPLICATE_KEY = 11000
+#: What a server says of a document that became too large.
+_TOO_LARGE = (10334, 17419, 17420)
 #: Error codes of the server that trying again does not help, when the store is opened.
 _UNAUTHORIZED = 13
 _BAD_LOGIN = (18, 8000)  # the second is Atlas's
@@ -81,14 +91,17 @@ class MongoConnection:
 
     Reads go to the primary whatever the address says, since every step reads what the one before has written.
 
+    Args:
+        listeners: of the driver's events.
+
     Raises:
         Unusable: see there.
         Transient: no server answers.
     """
 
-    def __init__(self, url: str, profile: str = "development") -> None:
+    def __init__(self, url: str, profile: str = "development", listeners: Sequence[Any] = ()) -> None:
         self.name = database_name(url)
-        client = _client(url, OPTIONS[profile])
+        client = _client(url, {**OPTIONS[profile], "event_listeners": list(listeners)})
         self._outage = Outage(TIMEOUT_MS / 1_000)
         try:
             self._client = client
@@ -111,6 +124,7 @@ class MongoConnection:
         """What `once` returns; it is called again when the connection broke soon under it, and must be harmless to repeat.
 
         Raises:
+            Rejected: a document of it is too large, or holds what no document can.
             Transient: the server did not do it, or did not say so. While it is known to be silent, at once.
         """
         self._outage.check()
@@ -124,7 +138,11 @@ class MongoConnection:
                 if time.monotonic() - begun > REPEAT_WITHIN_S:
                     raise
                 return once()
+        except (BSONError, OverflowError) as error:  # said before anything of the batch was sent, or after what went well
+            raise (too_large() if isinstance(error, DocumentTooLarge) else unwritable()) from None
         except PyMongoError as error:
+            if isinstance(error, BulkWriteError) and any(each["code"] in _TOO_LARGE for each in error.details["writeErrors"]):
+                raise too_large() from None
             # Not as its cause: the driver's errors quote the documents they are about, and URLs carry tokens.
             transient = self._transient(error)
             if isinstance(error, ConnectionFailure):

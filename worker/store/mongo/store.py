@@ -57,23 +57,19 @@ class MongoStore(MongoSums, MongoBreakers, MongoDrains):
 
     # ---- jobs ----
 
-    def insert(self, jobs: Sequence[Job]) -> list[Inserted]:
+    def insert(self, jobs: Sequence[Job], marks: Sequence[str] | None = None) -> list[Inserted]:
         """See `JobStore.insert`."""
-        firsts = _firsts(jobs, lambda job: job.id)
-        place, op = self._take(queries.JOBS, len(firsts)), ObjectId()
-        rows = {job.id: new_document(job, at, op) for at, job in enumerate(firsts.values(), place)}
+        ops = [ObjectId(mark) for mark in marks] if marks else [ObjectId() for _ in jobs]
+        firsts = _firsts(zip(jobs, ops, strict=True), lambda pair: pair[0].id)
+        place = self._take(queries.JOBS, len(firsts))
+        rows = {job.id: new_document(job, at, op) for at, (job, op) in enumerate(firsts.values(), place)}
         clashed = self._jobs.add(list(rows.values()))
         known = self._jobs.of_ids(clashed)
         if len(known) < len(clashed):
             raise Transient("store", "a job was removed while it was recorded again")
         rows |= known
-        fresh = {id for id, row in rows.items() if op in row["ops"]}
-        answers = []
-        for job in jobs:
-            created = job.id in fresh
-            fresh.discard(job.id)  # the second of two under one id finds the first
-            answers.append(Inserted(created, job if created else job_of(rows[job.id])))
-        return answers
+        created = [op in rows[job.id]["ops"] for job, op in zip(jobs, ops, strict=True)]
+        return [Inserted(new, job if new else job_of(rows[job.id])) for job, new in zip(jobs, created, strict=True)]
 
     def get(self, ids: Iterable[str]) -> dict[str, Job]:
         """See `JobStore.get`."""
@@ -236,11 +232,11 @@ class MongoStore(MongoSums, MongoBreakers, MongoDrains):
 
     def _apply_round(self, batch: Mapping[int, Change], place: int, until_ms: int | None) -> dict[int, Applied]:
         """Changes of one job each, by their number in the whole batch."""
-        op = ObjectId()
-        if self._jobs.update([queries.apply(change, place + number, op, until_ms) for number, change in batch.items()]) == len(batch):
+        updates = [queries.apply(change, place + number, ObjectId(change.mark), until_ms) for number, change in batch.items()]
+        if self._jobs.update(updates) == len(batch):
             return {number: Applied(True, change.new) for number, change in batch.items()}
         now = self._jobs.of_ids([change.old.id for change in batch.values()])
-        return {number: _judged(change, now.get(change.old.id), op) for number, change in batch.items()}
+        return {number: _judged(change, now.get(change.old.id)) for number, change in batch.items()}
 
     def _until_ms(self, lease: Lease) -> int:
         """When the lease ends. Raises LeaseLost when it is another's or has run out."""
@@ -281,10 +277,10 @@ def _firsts(items: Iterable[T], key: Callable[[T], K]) -> dict[K, T]:
     return firsts
 
 
-def _judged(change: Change, document: Document | None, op: ObjectId) -> Applied:
+def _judged(change: Change, document: Document | None) -> Applied:
     if document is None:
         return Applied(False, None)
-    won = op in document["ops"]
+    won = ObjectId(change.mark) in document["ops"]
     return Applied(won, change.new if won else job_of(document))
 
 

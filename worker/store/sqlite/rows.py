@@ -15,7 +15,9 @@ from worker.jobs.hooks import Hook
 from worker.jobs.model import Job
 from worker.jobs.needs import needs_probe, promised, short_since
 from worker.jobs.states import State
+from worker.limits import RECORD_BYTES_MAX
 from worker.ports import Change, Run, Usage
+from worker.store.refusals import too_large
 
 
 def row_of(job: Job) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def row_of(job: Job) -> dict[str, Any]:
         "promised": promised(job),
         "out": job.out,
         "short_since": short_since(job),
-        "document": to_json(document),
+        "document": _bounded(to_json(document)),
         "hook": hook_json(job.hook) if job.hook else None,
         "tier": job.tier,
         "holds": held(job),
@@ -48,6 +50,12 @@ def row_of(job: Job) -> dict[str, Any]:
         "content2": content2,
         "created_at": job.created_at,
     }
+
+
+def _bounded(document: str) -> str:
+    if len(document) > RECORD_BYTES_MAX:
+        raise too_large()
+    return document
 
 
 def change_row(change: Change) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class SqliteStore(SqliteSums, SqliteBreakers, SqliteDrains):
 
     # ---- jobs ----
 
-    def insert(self, jobs: Sequence[Job]) -> list[Inserted]:
+    def insert(self, jobs: Sequence[Job], marks: Sequence[str] | None = None) -> list[Inserted]:  # noqa: ARG002 - no answer is lost here
         """See `JobStore.insert`."""
         rows = [row_of(job) for job in jobs]
         with self._writing(len(rows)) as (connection, first):

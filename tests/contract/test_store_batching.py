@@ -1,0 +1,210 @@
+"""The store whose writes are put together: the contract over SQLite, and what it promises of writes over MongoDB."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from tests.contract.limits_suite import LimitsSuite
+from tests.contract.store_jobs import NOW, WAIT_S, a_job, downloading, some_jobs
+from tests.contract.store_races import StoreRaces
+from tests.contract.store_space import SpaceSuite
+from tests.contract.store_suite import InsertAndApplySuite, LeaseSuite, Opener, ProgressAndSentSuite, StoreFixtures, StoreSuite, lease_of
+from tests.mongo_proxy import MongoProxy, mongo_proxy
+from tests.mongodb import with_options
+from worker.jobs.errors import LeaseLost, Rejected
+from worker.jobs.model import Progress
+from worker.limits import RECORD_BYTES_MAX
+from worker.metrics import Metrics
+from worker.ports import Change, Inserted, JobStore
+from worker.store import open_store
+from worker.store.batching import BatchingStore
+
+
+def batching(url: str) -> BatchingStore:
+    """As `wiring.build` opens a store."""
+    return BatchingStore(open_store(url), Metrics())
+
+
+class OverSqlite:
+    @pytest.fixture
+    def opener(self, tmp_path: Path) -> Opener:
+        return partial(batching, f"sqlite:///{tmp_path}/data/haul.db")
+
+
+class OverMongo:
+    @pytest.fixture
+    def opener(self, mongo_url: str) -> Opener:
+        return partial(batching, with_options(mongo_url, "maxPoolSize=30"))
+
+
+class TestContract(OverSqlite, StoreSuite):
+    pass
+
+
+class TestLimits(OverSqlite, LimitsSuite):
+    pass
+
+
+class TestSpace(OverSqlite, SpaceSuite):
+    pass
+
+
+class TestThreads(OverSqlite, StoreFixtures):
+    """What the threads of one process do to each other; those of many processes meet in the inner store only."""
+
+    jobs = 60
+    test_threads_of_one_process_share_a_store = StoreRaces.test_threads_of_one_process_share_a_store
+    test_what_was_acknowledged_is_there_after_a_kill = StoreRaces.test_what_was_acknowledged_is_there_after_a_kill
+
+
+class TestMongoWrites(OverMongo, InsertAndApplySuite):
+    test_a_thousand_jobs_are_read_at_once = None  # it reads
+
+
+class TestMongoProgress(OverMongo, ProgressAndSentSuite):
+    pass
+
+
+class TestMongoLeases(OverMongo, LeaseSuite):
+    pass
+
+
+# ---- many callers at once ------------------------------------------------------------------------------------------
+
+CALLERS = 8
+T = TypeVar("T")
+
+
+def at_once(call: Callable[[int], T]) -> list[T | Exception]:
+    """What so many callers get who begin at the same time."""
+    barrier = threading.Barrier(CALLERS)
+
+    def one(number: int) -> T | Exception:
+        barrier.wait(WAIT_S)
+        try:
+            return call(number)
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(CALLERS) as threads:
+        return list(threads.map(one, range(CALLERS)))
+
+
+@pytest.fixture
+def proxy(mongo_url: str) -> Iterator[MongoProxy]:
+    url = urlsplit(mongo_url)
+    if "," in url.netloc or "@" in url.netloc or "+" in url.scheme or "tls" in url.query:
+        pytest.skip("the proxy stands before one server that speaks in the clear")
+    with mongo_proxy(url.netloc) as proxy:
+        yield proxy
+
+
+@pytest.fixture(params=["sqlite", "mongodb", "mongodb whose answers are lost"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BatchingStore]:
+    """A store whose writes are put together; each first answer to an insert and to an update of the last is lost, twice."""
+    url = f"sqlite:///{tmp_path}/haul.db"
+    if request.param != "sqlite":
+        url = request.getfixturevalue("mongo_url")
+    if "lost" in request.param:
+        proxy = request.getfixturevalue("proxy")
+        options = "serverMonitoringMode=poll&directConnection=true&retryWrites=false"
+        url = with_options(urlunsplit(urlsplit(url)._replace(netloc=proxy.address)), options)
+    with closing(batching(url)) as store:
+        if "lost" in request.param:
+            proxy.lose_reply("insert", times=2)
+            proxy.lose_reply("update", times=2)
+        yield store
+        if "lost" in request.param:
+            assert proxy.idle, "no answer was lost"
+
+
+def test_of_many_who_ask_for_one_key_one_creates_it_and_all_get_their_own_besides(store: JobStore) -> None:
+    shared, job = a_job("shared"), a_job("changed")
+    store.insert([job])
+    answers = at_once(lambda number: store.insert([a_job(f"{number}"), replace(shared, priority=number)]))
+    assert all(isinstance(answer, list) for answer in answers), answers
+    pairs = [answer for answer in answers if isinstance(answer, list)]
+    assert [own for own, _ in pairs] == [Inserted(True, a_job(f"{number}")) for number in range(CALLERS)]
+    recorded = store.get([shared.id])[shared.id]
+    assert [other.created for _, other in pairs].count(True) == 1
+    assert pairs[recorded.priority][1] == Inserted(True, recorded)
+    assert all(other.job == recorded for _, other in pairs)
+    won = at_once(lambda number: store.apply([Change(job, job.noted(NOW, f"{number}"))]))
+    changes = [answer[0] for answer in won if isinstance(answer, list)]
+    now = store.get([job.id])[job.id]
+    assert len(changes) == CALLERS
+    assert [change.won for change in changes].count(True) == 1
+    assert all(change.job == now for change in changes)
+    assert changes[int(now.events[-1].text)].won
+
+
+def test_one_callers_lost_lease_wrong_change_or_huge_record_is_his_alone(tmp_path: Path) -> None:
+    with closing(batching(f"sqlite:///{tmp_path}/haul.db")) as store:
+        spoils(store)
+
+
+def test_one_callers_fault_is_his_alone_on_mongodb_too(mongo_url: str) -> None:
+    with closing(batching(mongo_url)) as store:
+        spoils(store)
+
+
+def spoils(store: JobStore) -> None:
+    jobs = some_jobs(CALLERS)
+    store.insert(jobs)
+    good, lost = lease_of(store, "good"), lease_of(store, "lost")
+    store.release_lease(lost)
+    huge = replace(a_job("huge"), message="x" * RECORD_BYTES_MAX)
+
+    def ask(number: int) -> object:
+        job = jobs[number]
+        if number == 0:
+            return store.apply([Change(job, job.noted(NOW))], lost)
+        if number == 1:
+            return store.apply([Change(job, job)])
+        if number == 2:
+            return store.insert([huge])
+        if number == 3:
+            return store.insert([a_job("small")])
+        return store.apply([Change(job, job.noted(NOW))], good if number % 2 else None)
+
+    answers = at_once(ask)
+    assert [type(answer) for answer in answers] == [LeaseLost, ValueError, Rejected, *[list] * (CALLERS - 3)]
+    assert "16 MiB" in str(answers[2])
+    found = store.get([job.id for job in [*jobs, huge, a_job("small")]])
+    assert [found[job.id].version for job in jobs] == [1, 1, 1, 1, *[2] * (CALLERS - 4)]
+    assert huge.id not in found
+    assert a_job("small").id in found
+
+
+@pytest.mark.parametrize("store", ["sqlite", "mongodb"], indirect=True)
+def test_a_record_that_grows_too_large_is_refused_and_stays_as_it_was(store: JobStore) -> None:
+    job, other = a_job("k"), a_job("other")
+    store.insert([job, other])
+    with pytest.raises(Rejected, match="larger than 16 MiB"):
+        store.apply([Change(job, job.noted(NOW, "x", message="x" * (RECORD_BYTES_MAX + 1)))])
+    assert store.get([job.id]) == {job.id: job}
+    assert store.apply([Change(other, other.noted(NOW))])[0].won
+
+
+def test_what_was_kept_back_is_there_for_others_once_the_store_is_closed_or_the_lease_is_let_go(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/haul.db"
+    with closing(open_store(url)) as other:
+        store = batching(url)
+        job = downloading(store, "k")
+        for act in (store.release_lease, lambda _: store.close()):
+            lease = lease_of(store)
+            for done in (1, 2):
+                store.record_progress({job.id: Progress(done + other.get([job.id])[job.id].progress.done)}, lease)
+            last = store.get([job.id])[job.id].progress
+            act(lease)
+            assert other.get([job.id])[job.id].progress == last

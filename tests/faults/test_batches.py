@@ -1,0 +1,151 @@
+"""Writes that are put together, and what fails in the middle of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.contract.store_jobs import NOW, a_job, until
+from tests.faults.catalogue import fault
+from tests.mongodb import MongoServer, mongo_server
+from worker.jobs.errors import Transient
+from worker.jobs.model import Job
+from worker.metrics import Metrics
+from worker.ports import Change, JobStore
+from worker.store import open_store
+from worker.store.batching import BatchingStore
+
+WRITERS = 8
+#: Writes that are acknowledged between two kills, at least.
+BETWEEN = 10
+WAIT_S = 60.0
+
+
+class Writers:
+    """Threads that record jobs and change them, and know what was acknowledged to them."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+        self._over = threading.Event()
+        self.known: list[dict[str, Job]] = [{} for _ in range(WRITERS)]
+        self.acknowledged = [0] * WRITERS
+        self.surprises: list[str] = []
+        self._threads = [threading.Thread(target=self._write, args=(number,)) for number in range(WRITERS)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(WAIT_S)
+
+    def _write(self, number: int) -> None:
+        known, turn = self.known[number], 0
+        while not self._over.is_set():
+            turn += 1
+            job = a_job(f"{number}:{turn}")
+            shared = a_job(f"shared {turn}")
+            try:
+                inserted = self._store.insert([job, shared])
+                if not inserted[0].created:
+                    self.surprises.append(f"{job.key} is mine alone and was said to be another's")
+                known[job.id] = inserted[0].job
+                self.acknowledged[number] += 1
+                new = job.noted(NOW, "changed")
+                [applied] = self._store.apply([Change(job, new)])
+                if not applied.won:
+                    self.surprises.append(f"{job.key} was changed by me alone and is said to have lost")
+                known[job.id] = new
+                self.acknowledged[number] += 1
+            except Transient:
+                self._over.wait(0.02)
+
+
+@pytest.fixture
+def mongo(tmp_path: Path) -> Iterator[MongoServer]:
+    """A MongoDB that the test may break."""
+    with mongo_server(tmp_path / "mongodb") as server:
+        yield server
+
+
+@fault(
+    "MongoDB dies in the middle of batches, again and again",
+    provoked="`kill -9` of the server, 3 times or as often as `HAUL_TEST_KILLS` says (200 for the whole proof), while eight threads record"
+    " jobs of their own, one they all want, and change theirs",
+    holds="what a thread was told is recorded is there, in that version or the next; nobody is told that another has his job; of the one"
+    " that all want there is one",
+)
+@pytest.mark.timeout(3_600)
+def test_what_was_acknowledged_is_there_however_often_the_store_dies(mongo: MongoServer) -> None:
+    url = f"mongodb://{mongo.address}/haul?timeoutMS=5000&serverMonitoringMode=poll"
+    with closing(BatchingStore(open_store(url), Metrics())) as store:
+        writers = Writers(store)
+        writers.start()
+        try:
+            for _ in range(int(os.environ.get("HAUL_TEST_KILLS", "3"))):
+                before = sum(writers.acknowledged)
+                until(lambda: sum(writers.acknowledged) >= before + BETWEEN, WAIT_S)  # noqa: B023
+                mongo.kill()
+                mongo.start()
+        finally:
+            writers.stop()
+        assert writers.surprises == []
+        for known in writers.known:
+            found = store.get(known)
+            assert found.keys() == known.keys(), "an acknowledged job is gone"
+            for id, job in known.items():
+                assert found[id].version in (job.version, job.version + 1), "an acknowledged change is gone"
+    print(f"{sum(writers.acknowledged)} writes were acknowledged")
+
+
+def batch_of(first: int) -> list[Job]:
+    """Twenty jobs that take some room."""
+    return [replace(a_job(f"{n}"), message="m" * 2_000) for n in range(first, first + 20)]
+
+
+def fill(store: JobStore, known: list[Job]) -> None:
+    """Record jobs, and note those that are acknowledged, until the store takes no more."""
+    for _ in range(1_000):
+        batch = batch_of(len(known))
+        store.insert(batch)
+        known += batch
+
+
+@fault(
+    "The disk under an SQLite store is full",
+    provoked="a file system of 2 MB in memory is filled up while jobs are recorded one by one and in batches",
+    holds="callers are told that the disk is full; what was acknowledged is there, and nothing of what was not; it goes on once there is"
+    " room",
+)
+def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a file system")
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "haul-test", str(small)], check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        with closing(BatchingStore(open_store(f"sqlite:///{small}/haul.db"), Metrics())) as store:
+            ballast = small / "ballast"
+            known: list[Job] = []
+            ballast.write_bytes(b"x" * 400_000)
+            with pytest.raises(Transient, match="the disk is full"):
+                fill(store, known)
+            assert known
+            refused = batch_of(len(known))
+            assert store.get(job.id for job in known) == {job.id: job for job in known}
+            assert not store.get(job.id for job in refused)
+            ballast.unlink()
+            assert all(answer.created for answer in store.insert(refused))
+    finally:
+        subprocess.run(["umount", str(small)], check=False, capture_output=True)
