@@ -62,4 +62,8 @@ class Metrics:
         self.pool_events = counter("haul_pool_events", "What became of connections", ["pool", "outcome"])
         self.ended = counter("haul_jobs_ended", "Jobs that ended", ["state", "cause"])
         self.bytes = counter("haul_downloaded_bytes", "Bytes of jobs that are done", ["engine"])
+        # What the advisor counted, of steps, ticks and routes; every 15 s.
+        self.store_operations = counter("haul_store_operations", "Operations of the store", ["doing", "verb"])
+        self.store_seconds = counter("haul_store_operation_seconds", "Time operations of the store took", ["doing", "verb"])
+        self.advice = gauge("haul_advice", "Findings of the advisor by kind; `haul advise` shows them", ["kind"])
         self.requests = seconds("haul_http_request_seconds", "HTTP requests", ["method", "route", "status"])

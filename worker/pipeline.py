@@ -21,7 +21,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from worker import logs, sharing
+from worker import doing, logs, sharing
 from worker.admission.admit import admit
 from worker.admission.allowance import allowance
 from worker.admission.allowance import overview as limits
@@ -93,7 +93,7 @@ def run(services: Services, step: Step) -> int:
     services.coordinator.looked(step)
     begun, total = time.monotonic(), 0
     with services.metrics.steps.labels(step).time():
-        while done := STEPS[step](services, BATCHES.get(step, STEP_BATCH)):
+        while done := _look(services, step):
             total += done
             if time.monotonic() - begun >= STEP_BUDGET_S:
                 services.nudger.nudge(step)
@@ -102,6 +102,12 @@ def run(services: Services, step: Step) -> int:
     return total
 
 
+def _look(services: Services, step: Step) -> int:
+    with doing.at(f"step {step}"):
+        return STEPS[step](services, BATCHES.get(step, STEP_BATCH))
+
+
+@doing.at("sweep")
 def sweep(services: Services, *, rebuilding: bool = False) -> list[Step]:
     """Nudge every step that has work, and mend the waiting index; a few counts, however many jobs there are.
 

@@ -8,6 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from worker import logs, pipeline
@@ -24,6 +25,7 @@ from worker.pools import POOLS
 from worker.ports import SWEEPER, Coordinator, Engine, FixedPool, JobStore, Pool, Services, Step
 from worker.settings import Settings, SettingsError
 from worker.store import open_store
+from worker.store.advisor import Advisor
 from worker.store.batching import BatchingStore
 from worker.supervision.supervisor import Supervisor
 from worker.tiers import LiveTiers
@@ -100,7 +102,9 @@ def build(settings: Settings, send: Callable[[str], object] | None = None) -> Se
         failpoints = Failpoints(settings.failpoint)
     except ValueError as error:
         raise SettingsError(f"HAUL_FAILPOINT: {error}") from None
-    store = BatchingStore(open_store(settings.store_address, profile=settings.profile, metrics=metrics), metrics)
+    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    advisor = Advisor(partial(coordinator.put_advice, owner), metrics)
+    store = BatchingStore(open_store(settings.store_address, profile=settings.profile, metrics=metrics, advisor=advisor), metrics)
     gc.freeze()  # what is loaded stays: without this each full collection walks over all of it, a sixth of an admission's time
     engines, pool = _engines(settings, store)
     return Services(
@@ -113,7 +117,7 @@ def build(settings: Settings, send: Callable[[str], object] | None = None) -> Se
         clock=WallClock(),
         metrics=metrics,
         failpoints=failpoints,
-        owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+        owner=owner,
         tiers=LiveTiers(settings.tiers, store),
         pool=pool,
     )

@@ -22,6 +22,7 @@ from typing import Any
 
 from tests.bench import stack
 from tests.bench.admission import admission
+from tests.bench.advisor import advisor
 from tests.bench.balancer import balancer
 from tests.bench.bandwidth import bandwidth
 from tests.bench.batching import batching
@@ -166,6 +167,7 @@ BENCHES: Mapping[str, Callable[[Path, int], dict[str, Any]]] = {
     "idle": idle,
     "watch": watch,
     "admission": admission,
+    "advisor": advisor,
     "balancer": balancer,
     "bandwidth": bandwidth,
     "buckets": buckets,

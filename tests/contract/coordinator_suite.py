@@ -487,3 +487,18 @@ class CoordinatorSuite:
 
     def test_ping_returns(self, redis: Coordinator) -> None:
         redis.ping()
+
+    # ---- advice ----
+
+    def test_the_advice_of_each_process_is_its_last(self, make: Make) -> None:
+        one, other = make(), make()
+        assert one.advice() == {}
+        one.put_advice("a", {"findings": [1]})
+        other.put_advice("b", {"findings": [2]})
+        one.put_advice("a", {"findings": []})
+        assert other.advice() == {"a": {"findings": []}, "b": {"findings": [2]}}
+
+    def test_the_advice_of_the_oldest_processes_makes_room(self, redis: Coordinator) -> None:
+        for number in range(60):
+            redis.put_advice(f"p{number}", {"number": number})
+        assert set(redis.advice()) == {f"p{number}" for number in range(10, 60)}

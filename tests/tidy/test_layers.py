@@ -23,6 +23,7 @@ MAKE_VALUES = ("frozenset", "tuple", "re.compile", "Path", "TypeVar", "len", "jo
 EXCEPTIONS = {
     ("*", "__all__"): "read by tools, which want a list",
     ("*", "log"): "a logger",
+    ("worker/doing.py", "_CURRENT"): "each thread and each request has its own",
     ("worker/cli/app.py", "app"): "the table of commands: filled in the same module, then only read",
     ("worker/cli/app.py", "engines"): "as `app`",
     ("worker/celery.py", "_default_app"): "Celery's command line imports the application by name; made once, at first use",

@@ -14,6 +14,8 @@ VAGUE = frozenset({"utils", "util", "helpers", "helper", "common", "misc", "mana
 LABELS = frozenset(
     {"engine", "tier", "state", "cause", "task", "queue", "cache", "step", "kind", "pool", "outcome", "action", "method", "route", "status"}
 )
+#: Of the advisor: the step, tick or route; what is asked of the store.
+LABELS |= {"doing", "verb"}
 OF_ONE_MACHINE = re.compile(r"(?<![\w.~-])/(?:work|root|opt/wheels)/")
 REGISTRIES = re.compile(r"pypi\.org|pythonhosted\.org|docker\.(?:io|com)\b|ghcr\.io|quay\.io|gcr\.io", re.IGNORECASE)
 #: The lock file names the index it was made from; this file names what it looks for.

@@ -8,7 +8,7 @@ import time
 from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from worker import logs
+from worker import doing, logs
 from worker.api.problems import ProblemResponse
 
 log = logs.get(__name__)
@@ -40,7 +40,8 @@ class Watched:
             await send(message)
 
         try:
-            await self._app(scope, receive, observed)
+            with doing.at(lambda: f"{_method(scope)} {_route(scope)}"):
+                await self._app(scope, receive, observed)
         except Exception:
             if status:  # too late for another answer; the connection is closed
                 raise
@@ -49,8 +50,7 @@ class Watched:
             await fault(scope, receive, observed)
 
     def _observe(self, scope: Scope, status: int, began: float) -> None:
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        self._seconds.labels(method, _route(scope), str(status)).observe(time.perf_counter() - began)
+        self._seconds.labels(_method(scope), _route(scope), str(status)).observe(time.perf_counter() - began)
 
 
 class Bounded:
@@ -110,6 +110,10 @@ class Bounded:
         body += message.get("body", b"")
         self._held += len(message.get("body", b""))
         return bool(message.get("more_body", False))
+
+
+def _method(scope: Scope) -> str:
+    return str(scope["method"]) if scope["method"] in METHODS else "other"
 
 
 def _route(scope: Scope) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from worker.coordination import buckets, places, wire
+from worker.coordination.advice import FakeAdvice
 from worker.coordination.bounds import Bounds
 from worker.coordination.memory import Memory, Message
 from worker.coordination.waiting import WaitingIndex
@@ -18,7 +19,7 @@ from worker.jobs.tiers import Bucket
 from worker.ports import SWEEPER, EngineSnapshot, IntakeEntry
 
 
-class FakeCoordinator(FakeWaiting):
+class FakeCoordinator(FakeWaiting, FakeAdvice):
     """Implements `ports.Coordinator`.
 
     Args:

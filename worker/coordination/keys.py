@@ -21,6 +21,8 @@
 | `<p>:progress:<engine>` | hash   | 60 s                | job id -> JSON                                             |
 | `<p>:engine:<engine>`   | string | 15 s                | the owner's snapshot, JSON                                 |
 | `<p>:engines`           | set    | -                   | names of engines with a snapshot, or that had one          |
+| `<p>:advice:<process>`  | string | 1 h                 | what the advisor of a process found, JSON                  |
+| `<p>:advisors`          | zset   | 1 h, newest 50      | the processes with advice, by wall clock                   |
 | `<p>:events`            | stream | newest 100,000      | field `event`, JSON; the entry's id is a reader's place    |
 
 The scripts build `waiting:u:` keys from user names, so the keys live on one server, not on a Redis Cluster.
@@ -107,6 +109,15 @@ class Keys:
     def engine(self, name: str) -> str:
         """String: the snapshot of an engine."""
         return f"{self.prefix}:engine:{name}"
+
+    def advice(self, process: str) -> str:
+        """String: what the advisor of a process found."""
+        return f"{self.prefix}:advice:{process}"
+
+    @property
+    def advisors(self) -> str:
+        """Sorted set: the processes with advice."""
+        return f"{self.prefix}:advisors"
 
     @property
     def events(self) -> str:

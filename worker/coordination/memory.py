@@ -35,6 +35,7 @@ class Memory:
     starts: int = 0
     progress: dict[str, tuple[dict[str, str], float]] = field(default_factory=dict)
     snapshots: dict[str, tuple[str, float]] = field(default_factory=dict)
+    advice: dict[str, tuple[str, float]] = field(default_factory=dict)
     events: list[tuple[str, str]] = field(default_factory=list)
     last: str = places.START
     trimmed: bool = False

@@ -289,6 +289,12 @@ class Coordinator(Protocol):
             StreamReset: the place is gone.
         """
 
+    def put_advice(self, process: str, advice: Mapping[str, Any]) -> None:
+        """Share what the advisor of a process found, in place of what it shared before; kept for an hour, of the newest 50 processes."""
+
+    def advice(self) -> dict[str, Mapping[str, Any]]:
+        """What the advisors found, by process."""
+
     def ping(self) -> None:
         """Return when Redis answers; raise Transient otherwise."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from worker.metrics import Metrics
 from worker.ports import JobStore
 from worker.settings import SettingsError
+from worker.store.advisor import Advisor
 from worker.store.sqlite.store import SqliteStore
 
 SQLITE = "sqlite:///"
@@ -16,7 +17,12 @@ FIX = "use sqlite:///absolute/path or mongodb://host/database, or leave it unset
 
 
 def open_store(
-    url: str, *, profile: str = "development", clock: Callable[[], float] | None = None, metrics: Metrics | None = None
+    url: str,
+    *,
+    profile: str = "development",
+    clock: Callable[[], float] | None = None,
+    metrics: Metrics | None = None,
+    advisor: Advisor | None = None,
 ) -> JobStore:
     """Open the store a URL names, making it when it is not there. Call it once per process, after a fork.
 
@@ -24,6 +30,7 @@ def open_store(
         url: `sqlite:///absolute/path`; the path is taken as it is written, nothing in it is decoded.
             `mongodb://…` and `mongodb+srv://…` are as MongoDB's drivers read them; without a database it is `haul`.
         profile: `HAUL_PROFILE`; chooses write concern, pool and time-outs of a MongoDB, where the URL does not.
+        advisor: sees every operation; it is closed with the store.
         clock: replaces the clock of an SQLite store, in tests; a MongoDB keeps its own.
         metrics: where the connections to a MongoDB are counted.
 
@@ -32,9 +39,9 @@ def open_store(
         Transient: the store is there and does not answer.
     """
     if path := sqlite_path(url):
-        return _sqlite(path, clock)
+        return _sqlite(path, clock, advisor)
     if url.startswith(MONGODB):
-        return _mongo(url, profile, metrics)
+        return _mongo(url, profile, metrics, advisor)
     scheme, colon, _ = url.partition(":")
     raise SettingsError(f"HAUL_STORE_URL: {scheme + colon if colon else 'the value'} is not the address of a store; {FIX}")
 
@@ -45,22 +52,22 @@ def sqlite_path(url: str) -> Path | None:
     return Path("/", path) if url.startswith(SQLITE) and path else None
 
 
-def _sqlite(path: Path, clock: Callable[[], float] | None) -> SqliteStore:
+def _sqlite(path: Path, clock: Callable[[], float] | None, advisor: Advisor | None) -> SqliteStore:
     try:
-        return SqliteStore(path, clock)
+        return SqliteStore(path, clock, advisor)
     except OSError as error:
         raise SettingsError(f"HAUL_STORE_URL: {path} cannot be opened: {error.strerror}") from None
     except ValueError as error:
         raise SettingsError(f"HAUL_STORE_URL: {path} {error}") from None
 
 
-def _mongo(url: str, profile: str, metrics: Metrics | None) -> JobStore:
+def _mongo(url: str, profile: str, metrics: Metrics | None, advisor: Advisor | None) -> JobStore:
     # The driver takes a fifth of a second to load, which commands on SQLite need not wait for.
     from worker.store.mongo.connection import MongoConnection, Unusable
     from worker.store.mongo.pool_events import PoolEvents
     from worker.store.mongo.store import MongoStore
 
     try:
-        return MongoStore(MongoConnection(url, profile, [PoolEvents(metrics)] if metrics else []))
+        return MongoStore(MongoConnection(url, profile, [PoolEvents(metrics)] if metrics else [], advisor=advisor))
     except Unusable as error:
         raise SettingsError(f"HAUL_STORE_URL: {error}") from None

@@ -60,7 +60,7 @@ class Departure:
         except Transient:
             return []
         up = {name for name, snapshot in seen.items() if snapshot.error is None}
-        return [engine for name, engine in self._services.engines.items() if name in up - drained and name != self._engine.name]
+        return [engine for name, engine in self._services.engines.items() if name in up.difference(drained) and name != self._engine.name]
 
 
 def _at_work(poll: Poll, handle: str) -> bool:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 
-from worker import logs, sharing
+from worker import doing, logs, sharing
 from worker.jobs.errors import LeaseLost, Transient
 from worker.jobs.model import Job
 from worker.jobs.states import AT_ENGINE, State, Want
@@ -86,7 +86,7 @@ class Owner:
                 return 0
             if self._failover.covers(lease, self._error):
                 return 0
-            with self._services.metrics.ticks.labels(self.engine.name).time():
+            with self._services.metrics.ticks.labels(self.engine.name).time(), doing.at("tick"):
                 moved = self.tick(lease)
             self._say(None)
             return moved

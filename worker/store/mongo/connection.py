@@ -30,8 +30,10 @@ from pymongo.uri_parser import split_options
 
 from worker.jobs.errors import Transient
 from worker.pools import POOLS, STORE_IDLE_S
+from worker.store.advisor import Advisor
 from worker.store.mongo.documents import Document
 from worker.store.mongo.queries import COUNTERS, INDEXES, JOBS, RUNS
+from worker.store.mongo.watch import Asker, Watch
 from worker.store.outage import Outage
 from worker.store.refusals import too_large, unwritable
 
@@ -93,21 +95,37 @@ class MongoConnection:
 
     Args:
         listeners: of the driver's events.
+        advisor: sees every operation; it is closed with the connection.
+        prepare: make the indexes and counters that are not there.
+
+    Attributes:
+        watch: is told of each operation; None for nobody.
 
     Raises:
         Unusable: see there.
         Transient: no server answers.
     """
 
-    def __init__(self, url: str, profile: str = "development", listeners: Sequence[Any] = ()) -> None:
+    def __init__(
+        self,
+        url: str,
+        profile: str = "development",
+        listeners: Sequence[Any] = (),
+        *,
+        advisor: Advisor | None = None,
+        prepare: bool = True,
+    ) -> None:
         self.name = database_name(url)
+        self.watch = Watch(advisor) if advisor else None
         client = _client(url, {**OPTIONS[profile], "event_listeners": list(listeners)})
-        self._outage = Outage(TIMEOUT_MS / 1_000)
+        self._outage, self._advisor = Outage(TIMEOUT_MS / 1_000), advisor
         try:
             self._client = client
             self._codec: CodecOptions[Document] = CodecOptions(tz_aware=True)
             self._database = client.get_database(self.name, self._codec, ReadPreference.PRIMARY)
-            self._prepare(_user(url))
+            self._prepare(_user(url), make=prepare)
+            if advisor:
+                advisor.asks(Asker(self.ask))
         except BaseException:
             client.close()
             raise
@@ -119,6 +137,10 @@ class MongoConnection:
     def command(self, name: str) -> Document:
         """The answer to a command that has no arguments."""
         return self.call(lambda: self._client.admin.command(name, codec_options=self._codec))
+
+    def ask(self, command: Document) -> Document:
+        """The answer of this database to a command."""
+        return self.call(lambda: self._database.command(command))
 
     def call(self, once: Callable[[], T]) -> T:
         """What `once` returns; it is called again when the connection broke soon under it, and must be harmless to repeat.
@@ -153,15 +175,19 @@ class MongoConnection:
 
     def close(self) -> None:
         """Close all connections; idempotent."""
+        if self._advisor:
+            self._advisor.close()
         self._client.close()
 
-    def _prepare(self, user: str | None) -> None:
+    def _prepare(self, user: str | None, *, make: bool) -> None:
         """Look at the server's version, and make indexes and counters, which also shows that we may write."""
         try:
             with pymongo.timeout(self._client.options.server_selection_timeout):
                 version = self._client.admin.command("buildInfo")["version"]
             if int(version.partition(".")[0]) < VERSION_MIN:
                 raise Unusable(TOO_OLD.format(version))
+            if not make:
+                return
             for name, indexes in INDEXES.items():
                 self.collection(name).create_indexes(list(indexes))
             add(self.collection(COUNTERS), [{"_id": name, "n": 0} for name in (JOBS, RUNS)])

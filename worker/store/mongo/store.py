@@ -21,6 +21,7 @@ from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
 from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run
+from worker.store import bounded
 from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
 from worker.store.mongo import queries
 from worker.store.mongo.breakers import MongoBreakers
@@ -96,7 +97,7 @@ class MongoStore(MongoSums, MongoBreakers, MongoDrains):
 
     def at_engine(self, engine: str) -> list[Job]:
         """See `JobStore.at_engine`."""
-        return self._some(queries.at_engine(engine))
+        return self._some(queries.at_engine(engine), bounded=bounded.AT_ENGINE)
 
     def needing_owner(self, engine: str, limit: int) -> list[Job]:
         """See `JobStore.needing_owner`."""
@@ -145,7 +146,7 @@ class MongoStore(MongoSums, MongoBreakers, MongoDrains):
 
     def holding(self, transfers: Iterable[str]) -> list[Job]:
         """See `JobStore.holding`."""
-        return self._some(queries.holding(list(transfers)))
+        return self._some(queries.holding(list(transfers)), bounded=bounded.HOLDERS)
 
     def following(self, transfers: Iterable[str], limit: int) -> list[Job]:
         """See `JobStore.following`."""
@@ -153,13 +154,13 @@ class MongoStore(MongoSums, MongoBreakers, MongoDrains):
 
     def sharing(self, contents: Iterable[str]) -> list[Job]:
         """See `JobStore.sharing`."""
-        return self._some(queries.sharing(list(contents)))
+        return self._some(queries.sharing(list(contents)), bounded=bounded.HOLDERS)
 
     # ---- limits ----
 
     def limits(self) -> dict[str, Any]:
         """See `JobStore.limits`."""
-        return {row["_id"]: row["value"] for row in self._limits.find({})}
+        return {row["_id"]: row["value"] for row in self._limits.find({}, bounded=bounded.SETTINGS)}
 
     def set_limits(self, values: Mapping[str, Any], drop: Iterable[str] = ()) -> None:
         """See `JobStore.set_limits`."""
@@ -203,8 +204,7 @@ class MongoStore(MongoSums, MongoBreakers, MongoDrains):
         row = run_document(Run(name, slot, owner, self.now()), self._take(queries.RUNS, 1))
         if not self._runs.add([row]):
             return True
-        known = self._runs.find(queries.slot(name, slot))  # ours, when the answer to the first try was lost
-        return [run["_id"] for run in known] == [row["_id"]]
+        return [run["_id"] for run in self._runs.find(queries.slot(name, slot), limit=1)] == [row["_id"]]  # the first answer may be lost
 
     def end_run(self, name: str, slot: str, *, ok: bool, report: Mapping[str, Any]) -> None:
         """See `JobStore.end_run`."""
@@ -253,8 +253,8 @@ class MongoStore(MongoSums, MongoBreakers, MongoDrains):
             raise Transient("store", "the database was dropped while it was open; start this process again")
         return int(row["n"]) - n + 1
 
-    def _some(self, where: Document, order: queries.Order | None = None, limit: int | None = None) -> list[Job]:
-        return [job_of(row) for row in self._jobs.find(where, order, limit)]
+    def _some(self, where: Document, order: queries.Order | None = None, limit: int | None = None, **why: str) -> list[Job]:
+        return [job_of(row) for row in self._jobs.find(where, order, limit, **why)]
 
 
 def _rounds(changes: Sequence[Change]) -> list[dict[int, Change]]:

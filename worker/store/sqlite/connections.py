@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from worker.jobs.errors import Transient
+from worker.store.advisor import Advisor
 from worker.store.outage import Outage
 from worker.store.sqlite.schema import check_file
+from worker.store.sqlite.watch import Asker, Watched
 
 #: How long a call waits for other processes.
 BUSY_S = 5.0
@@ -45,28 +47,31 @@ class Connections:
 
     Args:
         path: the file, made with mode 0600, and its directory, made with mode 0700, when they are not there.
+        advisor: sees every statement; it is closed with the connections.
 
     Raises:
         OSError, ValueError: the path cannot be used.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, advisor: Advisor | None = None) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if Path(f"{path}-wal").exists() and not path.exists():  # a new file would take the log from those who still use the old one
             raise ValueError(f"is gone, and its log {path.name}-wal is still there; put the file back, or remove the log as well")
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         check_file(path)
-        self._path = path
+        self._path, self._advisor = path, advisor
         self._file = _identity(path)
         self._closed = False
         self._turn = threading.Lock()
         self._outage = Outage(BUSY_S)
         # A place without a connection opens one when it is first lent.
-        self._readers: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue(READERS_MAX)
+        self._readers: queue.LifoQueue[Watched | None] = queue.LifoQueue(READERS_MAX)
         for _ in range(READERS_MAX):
             self._readers.put(None)
         with self._mapped():
             self._writer = self._connect()
+        if advisor:
+            advisor.asks(Asker(self.reading))
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -83,8 +88,10 @@ class Connections:
             self._begin()
             with self._mapped():
                 try:
+                    self._writer.begin()
                     yield self._writer
                     self._writer.execute("COMMIT")
+                    self._writer.ran()
                 finally:
                     if self._writer.in_transaction:
                         self._writer.execute("ROLLBACK")
@@ -109,7 +116,9 @@ class Connections:
                 if connection is None:
                     connection = self._connect()
                     connection.execute("PRAGMA query_only = ON")
+                connection.begin()
                 yield connection
+                connection.ran()
         finally:
             self._readers.put(connection)
 
@@ -118,6 +127,8 @@ class Connections:
         if self._closed:
             return
         self._closed = True
+        if self._advisor:
+            self._advisor.close()
         deadline = time.monotonic() + THREADS_WAIT_S
         lent = []
         for _ in range(READERS_MAX):
@@ -144,12 +155,13 @@ class Connections:
         finally:
             self._outage.note(locked)
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    def _connect(self) -> Watched:
+        connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, factory=Watched)
         try:
             _use_log(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES_KEPT}")
+            connection.advisor = self._advisor
         except BaseException:
             connection.close()
             raise

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from worker.jobs.states import IN_SLOT, TERMINAL, State
+from worker.store import bounded
 
 _JOB = "SELECT jobs.seq, jobs.document, jobs.sent, progress.document, jobs.hook FROM jobs LEFT JOIN progress USING (seq)"
 _TERMINAL = ", ".join(f"'{state}'" for state in sorted(TERMINAL))
 _IN_SLOT = ", ".join(f"'{state}'" for state in sorted(IN_SLOT))
 
 # ---- meta ----
-ANCHOR = "SELECT boot, offset, max(latest, (SELECT coalesce(max(until), 0) FROM leases)) FROM meta WHERE one = 1"
+ANCHOR = f"SELECT boot, offset, max(latest, (SELECT coalesce(max(until), 0) FROM leases)) FROM meta WHERE one = 1 /* {bounded.LEASES} */"  # noqa: S608
 SET_ANCHOR = "UPDATE meta SET boot = :boot, offset = :offset WHERE one = 1"
 #: Begins every write.
 STAMP = "UPDATE meta SET latest = max(latest, :now), changes = changes + :changes WHERE one = 1"
@@ -44,7 +45,7 @@ MARK_POSTED = """
 
 # ---- jobs: reads ----
 GET = f"{_JOB} WHERE jobs.id IN (SELECT value FROM json_each(:ids))"  # noqa: S608
-AT_ENGINE = f"{_JOB} WHERE jobs.engine = :engine"
+AT_ENGINE = f"{_JOB} WHERE jobs.engine = :engine /* {bounded.AT_ENGINE} */"
 NEEDING_OWNER = f"{_JOB} WHERE jobs.engine = :engine AND jobs.needs_owner = 1 ORDER BY jobs.changed LIMIT :limit"
 IN_STATE = f"{_JOB} WHERE jobs.state = :state AND jobs.id > :after ORDER BY jobs.id LIMIT :limit"
 UNDESCRIBED = f"{_JOB} WHERE jobs.undescribed = 1 AND jobs.id > :after ORDER BY jobs.id LIMIT :limit"
@@ -56,11 +57,12 @@ PROMISED = f"""
     FROM jobs INDEXED BY jobs_promised LEFT JOIN progress USING (seq)
     WHERE jobs.promised IS NOT NULL GROUP BY jobs.engine, jobs.out
 """  # noqa: S608
-HOLDING = f"{_JOB} WHERE jobs.holds IN (SELECT value FROM json_each(:ids))"  # noqa: S608
+HOLDING = f"{_JOB} WHERE jobs.holds IN (SELECT value FROM json_each(:ids)) /* {bounded.HOLDERS} */"  # noqa: S608
 FOLLOWING = f"{_JOB} WHERE jobs.follows IN (SELECT value FROM json_each(:ids)) LIMIT :limit"  # noqa: S608
 SHARING = f"""
     {_JOB}
     WHERE jobs.content IN (SELECT value FROM json_each(:ids)) OR jobs.content2 IN (SELECT value FROM json_each(:ids))
+    /* {bounded.HOLDERS} */
 """  # noqa: S608
 FOLLOWED = "SELECT follows, count(*) FROM jobs INDEXED BY jobs_following WHERE follows IS NOT NULL GROUP BY follows"
 UNSENT = f"{_JOB} WHERE jobs.event > jobs.sent ORDER BY jobs.changed LIMIT :limit"
@@ -96,7 +98,7 @@ USER_BYTES = """
 """
 
 # ---- limits ----
-LIMITS = "SELECT name, value FROM limits"
+LIMITS = f"SELECT name, value FROM limits /* {bounded.SETTINGS} */"  # noqa: S608
 SET_LIMIT = "INSERT INTO limits (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 DROP_LIMIT = "DELETE FROM limits WHERE name = :name"
 SLOT_COUNTS = f"SELECT user, tier, count(*) FROM jobs INDEXED BY jobs_in_slot WHERE state IN ({_IN_SLOT}) GROUP BY user, tier"  # noqa: S608

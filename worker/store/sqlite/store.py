@@ -15,6 +15,7 @@ from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
 from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run
+from worker.store.advisor import Advisor
 from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
 from worker.store.sqlite import queries
 from worker.store.sqlite.boot_clock import Anchor, BootClock
@@ -32,14 +33,15 @@ class SqliteStore(SqliteSums, SqliteBreakers, SqliteDrains):
     Args:
         path: the database file; made when it is not there.
         clock: replaces the store's clock, in tests.
+        advisor: sees every statement; it is closed with the store.
 
     Raises:
         OSError, ValueError: the path cannot be used.
         Transient: the database is there and does not answer.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] | None = None) -> None:
-        self._connections = Connections(path)
+    def __init__(self, path: Path, clock: Callable[[], float] | None = None, advisor: Advisor | None = None) -> None:
+        self._connections = Connections(path, advisor)
         try:
             self._clock = self._opened(clock)
         except BaseException:
