@@ -55,6 +55,9 @@ PROBE_S_MAX = 15.0
 RECLAIM_S = 10.0
 #: One intake runs at a time, for messages take effect in their order; one that died is waited for so long.
 INTAKE_CLAIM_S = 12.0
+#: What the cache may take in each process unless the settings say otherwise, and on a Redis that it shares with the rest.
+CACHE_BYTES = 200_000_000
+CACHE_SHARED_BYTES = 64 * 1024 * 1024
 
 assert LEASE_RENEW_S < LEASE_GIVE_UP_S < LEASE_S, "a holder stops by itself before its lease ends"
 assert LEASE_GIVE_UP_S + RPC_TIMEOUT_S <= LEASE_S, "a call begun by a holder ends within its lease"

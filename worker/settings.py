@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker.bandwidth import read_budget
 from worker.engine_list import read_lines
-from worker.limits import FREE_BYTES_MIN, SPACE_RESERVE_BYTES
-from worker.sizes import read_size
+from worker.limits import CACHE_BYTES, FREE_BYTES_MIN, SPACE_RESERVE_BYTES
+from worker.sizes import read_size, size_or_none
 
 EMBEDDED = "embedded"
 #: Each may have posts under way at once.
@@ -127,6 +127,8 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
     key_prefix: str = "haul"
+    cache_url: SecretStr = SecretStr("")
+    cache_bytes: Annotated[int, BeforeValidator(size_or_none)] = CACHE_BYTES
     bandwidth: str = ""
     slots: int = Field(default=32, ge=1, le=10_000)
     metadata_timeout_s: float = Field(default=600.0, gt=0)

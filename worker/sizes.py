@@ -17,6 +17,14 @@ def read_size(text: str) -> int | None:
     return int(float(found[1]) * (1024 if found[3] else 1000) ** step)
 
 
+def size_or_none(value: object) -> int:
+    """Bytes of a setting that 0 turns off. Raises ValueError."""
+    size = read_size(value) if isinstance(value, str) else value
+    if not isinstance(size, int) or size < 0:
+        raise ValueError("must be a size such as 200 MB, or 0 for none")
+    return size
+
+
 def size_text(count: float | None) -> str:
     """Bytes in words: `4.0 MiB`; `?` when unknown."""
     if count is None:

@@ -13,19 +13,23 @@ from pathlib import Path
 
 from worker import logs, pipeline
 from worker.admission import guard
+from worker.coordination.cache.redis import redis_cache
 from worker.coordination.redis import RedisCoordinator
 from worker.engines.file import Defaults
 from worker.engines.live import LiveEngines
 from worker.engines.registry import build_engines
 from worker.failpoints import Failpoints
 from worker.jobs.errors import Transient
+from worker.limits import CACHE_SHARED_BYTES
 from worker.metrics import Metrics
 from worker.notify.stream import StreamNotifier
 from worker.pools import POOLS
-from worker.ports import SWEEPER, Coordinator, Engine, FixedPool, JobStore, Pool, Services, Step
+from worker.ports import SWEEPER, Cache, Coordinator, Engine, FixedPool, JobStore, NoCache, Pool, Services, Step
+from worker.reads import Forgetting
 from worker.settings import Settings, SettingsError
 from worker.store import open_store
 from worker.store.advisor import Advisor
+from worker.store.announcing import announcing
 from worker.store.batching import BatchingStore
 from worker.supervision.supervisor import Supervisor
 from worker.tiers import LiveTiers
@@ -104,7 +108,9 @@ def build(settings: Settings, send: Callable[[str], object] | None = None) -> Se
         raise SettingsError(f"HAUL_FAILPOINT: {error}") from None
     owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     advisor = Advisor(partial(coordinator.put_advice, owner), metrics)
-    store = BatchingStore(open_store(settings.store_address, profile=settings.profile, metrics=metrics, advisor=advisor), metrics)
+    opened = open_store(settings.store_address, profile=settings.profile, metrics=metrics, advisor=advisor)
+    cache = build_cache(settings, metrics)
+    store = announcing(BatchingStore(opened, metrics), Forgetting(cache))
     gc.freeze()  # what is loaded stays: without this each full collection walks over all of it, a sixth of an admission's time
     engines, pool = _engines(settings, store)
     return Services(
@@ -120,7 +126,26 @@ def build(settings: Settings, send: Callable[[str], object] | None = None) -> Se
         owner=owner,
         tiers=LiveTiers(settings.tiers, store),
         pool=pool,
+        cache=cache,
     )
+
+
+def build_cache(settings: Settings, metrics: Metrics) -> Cache:
+    """What reads that repeat are kept in; nothing is connected yet.
+
+    Raises:
+        SettingsError: its address is wrong.
+    """
+    if not settings.cache_bytes:
+        return NoCache()
+    own = settings.cache_url.get_secret_value()
+    here, shared = settings.cache_bytes, 0 if own else CACHE_SHARED_BYTES
+    try:
+        cache = redis_cache(own or settings.redis_address, prefix=settings.key_prefix, bytes_max=here, shared_bytes_max=shared)
+    except SettingsError as error:
+        raise SettingsError(str(error).replace("HAUL_REDIS_URL", "HAUL_CACHE_URL")) from None
+    metrics.watch_cache(cache.figures)
+    return cache
 
 
 def _engines(settings: Settings, store: JobStore) -> tuple[Mapping[str, Engine], Pool]:

@@ -27,6 +27,7 @@ from tests.bench.balancer import balancer
 from tests.bench.bandwidth import bandwidth
 from tests.bench.batching import batching
 from tests.bench.buckets import buckets
+from tests.bench.cache import cache
 from tests.origin import Origin
 from worker.ports import Services
 
@@ -172,6 +173,7 @@ BENCHES: Mapping[str, Callable[[Path, int], dict[str, Any]]] = {
     "bandwidth": bandwidth,
     "buckets": buckets,
     "batching": batching,
+    "cache": cache,
 }
 
 if __name__ == "__main__":

@@ -18,8 +18,11 @@ from worker.jobs.model import SourceKind
 from worker.metrics import Metrics
 from worker.notify.stream import StreamNotifier
 from worker.ports import SWEEPER, EngineSnapshot, Features, Services, Step
+from worker.reads import Forgetting
 from worker.settings import load
 from worker.store import open_store
+from worker.store.announcing import announcing
+from worker.wiring import build_cache
 
 DEADLINE_S = 10.0
 
@@ -67,23 +70,22 @@ class WallClock:
 def services_on(redis_url: str, prefix: str, directory: Path, **settings: Any) -> Iterator[Services]:
     """Services of one process over this Redis and a store in this directory."""
     engine: Any = NamedEngine()
+    rest: dict[str, Any] = {"probe": "never", "egress": "guarded", **settings}
+    read = load(data_dir=directory, redis_url=redis_url, key_prefix=prefix, engines="fake://", **rest)
+    metrics = Metrics()
+    cache = build_cache(read, metrics)
     services = Services(
-        settings=load(
-            data_dir=directory,
-            redis_url=redis_url,
-            key_prefix=prefix,
-            engines="fake://",
-            **{"probe": "never", "egress": "guarded", **settings},
-        ),
-        store=open_store(f"sqlite:///{directory / 'haul.db'}"),
+        settings=read,
+        store=announcing(open_store(f"sqlite:///{directory / 'haul.db'}"), Forgetting(cache)),
         coordinator=RedisCoordinator(redis_url, prefix=prefix),
         engines={engine.name: engine},
         nudger=Nudges(),
         notifier=None,  # type: ignore[arg-type]
         clock=WallClock(),
-        metrics=Metrics(),
+        metrics=metrics,
         failpoints=Failpoints(),
         owner="test",
+        cache=cache,
     )
     services = replace(services, notifier=StreamNotifier(services.coordinator))
     try:

@@ -17,8 +17,8 @@ from tests.tidy.sources import ROOT, functions, modules
 #: A name that holds one of these must have a type that cannot be written to; mypy then refuses the write.
 READ_ONLY = ("Mapping", "Sequence", "Collection", "AbstractSet", "frozenset", "tuple")
 MUTABLE = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp)
-#: Calls whose results nobody can change; `Fault` and `Meaning` are frozen dataclasses.
-MAKE_VALUES = ("frozenset", "tuple", "re.compile", "Path", "TypeVar", "len", "join", "attrgetter", "Fault", "Meaning")
+#: Calls whose results nobody can change; `Fault`, `Meaning` and `Kind` are frozen dataclasses.
+MAKE_VALUES = ("frozenset", "tuple", "re.compile", "Path", "TypeVar", "len", "join", "attrgetter", "Fault", "Meaning", "Kind")
 #: What changes, or might, and may stand in a module all the same.
 EXCEPTIONS = {
     ("*", "__all__"): "read by tools, which want a list",

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Annotated, Any
 
 from fastapi import Query
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from worker import logs, pipeline
 from worker.api.schemas import BandwidthSpec, DrainQuery, JobSpec, JobsQuery, LimitsQuery
@@ -18,6 +18,7 @@ from worker.jobs.model import Job, Progress
 from worker.jobs.states import Action, State
 from worker.jobs.view import job_view
 from worker.ports import JobFilter, Services
+from worker.reads import Reads
 
 #: `.torrent` files that are read at once: one that was made to hurt takes seconds and some hundred megabytes.
 READERS_MAX = 2
@@ -29,7 +30,7 @@ class Jobs:
     """The routes of jobs. They answer with JSON as it is built; the response models of `/docs` describe it."""
 
     def __init__(self, services: Services) -> None:
-        self._services = services
+        self._services, self._reads = services, Reads(services.cache)
         self._readers = threading.BoundedSemaphore(READERS_MAX)
 
     def add(self, body: JobSpec) -> JSONResponse:
@@ -45,18 +46,22 @@ class Jobs:
         location = {"Location": f"/v1/jobs/{answer.job.id}"}
         return JSONResponse(job_view(answer.job), 201 if answer.created else 200, location)
 
-    def page(self, query: Annotated[JobsQuery, Query()]) -> JSONResponse:
+    def page(self, query: Annotated[JobsQuery, Query()]) -> Response:
         """Jobs, newest first."""
         where = JobFilter(user=query.user, states=tuple(query.state) or None)
-        page = self._services.store.page(where, query.limit, query.cursor)
-        return JSONResponse({"jobs": self._views(page.jobs), "cursor": page.cursor})
 
-    def show(self, id: str) -> JSONResponse:
+        def look() -> dict[str, Any]:
+            page = self._services.store.page(where, query.limit, query.cursor)
+            return {"jobs": self._views(page.jobs), "cursor": page.cursor}
+
+        return _json(self._reads.jobs(query.user, (where.states, query.limit, query.cursor), look))
+
+    def show(self, id: str) -> Response:
         """One job, its progress and its timeline."""
-        job = self._services.store.get([id]).get(id)
-        if job is None:
+        view = self._reads.job(id, lambda: next(iter(self._views(list(self._services.store.get([id]).values()))), None))
+        if view is None:
             raise NotFound("id", f"there is no job {id}", fix="GET /v1/jobs lists them")
-        return JSONResponse(self._views([job])[0])
+        return _json(view)
 
     def why(self, id: str) -> JSONResponse:
         """Why a job is where it is, in a sentence for its user."""
@@ -71,7 +76,7 @@ class Jobs:
 
     def engines(self) -> JSONResponse:
         """The engines as their owners saw them last."""
-        return JSONResponse({"engines": pipeline.overview(self._services)["engines"]})
+        return JSONResponse({"engines": self._overview()["engines"]})
 
     def drain(self, name: str, query: Annotated[DrainQuery, Query()]) -> JSONResponse:
         """Give an engine nothing new; safe to repeat, the last word counts. What it downloads goes on there, unless it is to `move`."""
@@ -85,11 +90,15 @@ class Jobs:
 
     def queue(self) -> JSONResponse:
         """How many jobs are in each state, what waits, and the engines."""
-        return JSONResponse(pipeline.overview(self._services))
+        return JSONResponse(self._overview())
 
-    def limits(self, user: str, query: Annotated[LimitsQuery, Query()]) -> JSONResponse:
+    def limits(self, user: str, query: Annotated[LimitsQuery, Query()]) -> Response:
         """What a user may have and has: tokens, jobs, bytes of the day, and when he may ask and start again."""
-        return JSONResponse(pipeline.allowance(self._services, user, query.tier))
+        return _json(self._reads.limits(user, query.tier, lambda: pipeline.allowance(self._services, user, query.tier)))
+
+    def _overview(self) -> dict[str, Any]:
+        seen: dict[str, Any] = self._reads.overview(lambda: pipeline.overview(self._services))
+        return seen
 
     def bandwidth(self) -> JSONResponse:
         """The budget of all engines: what is in force, when it changes, what each engine is held to and takes."""
@@ -117,3 +126,7 @@ class Jobs:
         except Transient as error:
             log.warning("progress is shown as recorded", error=str(error))
             return {}
+
+
+def _json(text: bytes) -> Response:
+    return Response(text, media_type="application/json")

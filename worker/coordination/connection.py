@@ -88,6 +88,11 @@ class Connection:
         pools = [client.connection_pool for client in (self.commands, self.blocking)]
         return sum(len(pool._connections) for pool in pools), sum(pool.max_connections - pool.pool.qsize() for pool in pools)
 
+    def lone(self) -> Any:
+        """A connection of one's own, of no pool and not connected yet, for a subscription; redis-py's errors come out of it."""
+        pool = self.commands.connection_pool
+        return pool.connection_class(**{**pool.connection_kwargs, "health_check_interval": 0})
+
     def close(self) -> None:
         """Close every connection."""
         for client in (self.commands, self.blocking):

@@ -23,6 +23,12 @@
 | `<p>:engines`           | set    | -                   | names of engines with a snapshot, or that had one          |
 | `<p>:advice:<process>`  | string | 1 h                 | what the advisor of a process found, JSON                  |
 | `<p>:advisors`          | zset   | 1 h, newest 50      | the processes with advice, by wall clock                   |
+| `<p>:cache:e:<entry>`   | string | its kind's          | tokens of its marks, line feed, JSON                       |
+| `<p>:cache:l:<entry>`   | string | 3 s                 | the process that loads it                                  |
+| `<p>:cache:t:<mark>`    | string | a minute, or longer | a token; entries that were loaded with another do not hold |
+| `<p>:cache:index`       | zset   | while not empty     | entry by the ms at which it ends                           |
+| `<p>:cache:sizes`       | hash   | -                   | bytes of each entry, and of all under the empty name       |
+| `<p>:cache:server`      | string | -                   | the run of the server that the entries are from            |
 | `<p>:events`            | stream | newest 100,000      | field `event`, JSON; the entry's id is a reader's place    |
 
 The scripts build `waiting:u:` keys from user names, so the keys live on one server, not on a Redis Cluster.
@@ -118,6 +124,33 @@ class Keys:
     def advisors(self) -> str:
         """Sorted set: the processes with advice."""
         return f"{self.prefix}:advisors"
+
+    def cache_entry(self, name: str) -> str:
+        """String: a value of the cache."""
+        return f"{self.prefix}:cache:e:{name}"
+
+    def cache_lock(self, name: str) -> str:
+        """String: who loads this value."""
+        return f"{self.prefix}:cache:l:{name}"
+
+    def cache_token(self, mark: str) -> str:
+        """String: what entries with this mark must have been loaded with."""
+        return f"{self.prefix}:cache:t:{mark}"
+
+    @property
+    def cache_index(self) -> list[str]:
+        """Sorted set and hash: the ends and the sizes of the cache's entries."""
+        return [f"{self.prefix}:cache:index", f"{self.prefix}:cache:sizes"]
+
+    @property
+    def cache_server(self) -> str:
+        """String: the run of the server that the entries are from."""
+        return f"{self.prefix}:cache:server"
+
+    @property
+    def cache_channel(self) -> str:
+        """Channel, no key: invalidations, a JSON list of the sender and the marks."""
+        return f"{self.prefix}:cache"
 
     @property
     def events(self) -> str:

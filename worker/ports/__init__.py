@@ -4,9 +4,9 @@ One contract suite in `tests/contract` holds each implementation, the fakes incl
 synchronous, bounded by a time-out of the implementation's own, and raise `Transient` when a service does not answer.
 """
 
+from worker.ports.cache import Cache, CacheStats, Kind, KindStats, NoCache
 from worker.ports.coordinator import (
     Coordinator,
-    EngineSnapshot,
     Freed,
     Heads,
     IntakeEntry,
@@ -16,12 +16,16 @@ from worker.ports.coordinator import (
     WaitingLine,
 )
 from worker.ports.engine import Engine, Fault, Features, FoundFile, Item, ItemStatus, Order, Poll
+from worker.ports.figures import Promised, Usage
 from worker.ports.services import SWEEPER, Clock, FixedPool, Notifier, Nudger, Pool, Services, Step, Tiers
-from worker.ports.store import Applied, Change, Drain, Inserted, JobFilter, JobStore, Lease, Page, Promised, Run, Usage, new_mark
+from worker.ports.snapshot import EngineSnapshot
+from worker.ports.store import Applied, Change, Drain, Inserted, JobFilter, JobStore, Lease, Page, Run, new_mark
 
 __all__ = [
     "SWEEPER",
     "Applied",
+    "Cache",
+    "CacheStats",
     "Change",
     "Clock",
     "Coordinator",
@@ -40,7 +44,10 @@ __all__ = [
     "ItemStatus",
     "JobFilter",
     "JobStore",
+    "Kind",
+    "KindStats",
     "Lease",
+    "NoCache",
     "Notifier",
     "Nudger",
     "Order",

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from worker.jobs.tiers import FixedTiers, Limits, Tier
+from worker.ports.cache import Cache, NoCache
 from worker.ports.coordinator import Coordinator
 from worker.ports.engine import Engine
 from worker.ports.store import Drain, JobStore
@@ -132,6 +133,7 @@ class Services:
     owner: str
     tiers: Tiers = field(default_factory=FixedTiers)
     pool: Pool = field(default_factory=FixedPool)
+    cache: Cache = field(default_factory=NoCache)
 
     def drains(self) -> Mapping[str, Drain]:
         """Every engine that is given nothing new: those that are drained, and those that are not set up any more. Raises Transient."""
@@ -141,5 +143,6 @@ class Services:
         """Release every connection; the engines go on."""
         for engine in (*self.engines.values(), *self.pool.former()):
             engine.close()
+        self.cache.close()
         self.coordinator.close()
         self.store.close()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from worker.store.sqlite import queries
 
 BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 
@@ -69,3 +72,20 @@ def since_boot() -> float:
     """Seconds since boot, suspend included; `time.monotonic`, also one for all processes, where there is no such clock."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+def known(connection: sqlite3.Connection, clock: BootClock) -> Callable[[], float] | None:
+    """The clock of this boot, when the file knows it."""
+    boot, offset, latest = connection.execute(queries.ANCHOR).fetchone()
+    kept = Anchor(boot, offset) if latest else None
+    return clock.at(kept) if kept and clock.anchor(kept, latest) == kept else None
+
+
+def anchored(connection: sqlite3.Connection, clock: BootClock) -> Callable[[], float]:
+    """The clock of this boot; the file is made to know it. To be called inside a writing transaction."""
+    boot, offset, latest = connection.execute(queries.ANCHOR).fetchone()
+    anchor = clock.anchor(Anchor(boot, offset) if latest else None, latest)
+    now = clock.at(anchor)
+    connection.execute(queries.SET_ANCHOR, asdict(anchor))
+    connection.execute(queries.STAMP, {"now": now(), "changes": 0})
+    return now

@@ -18,7 +18,7 @@ from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run
 from worker.store.advisor import Advisor
 from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
 from worker.store.sqlite import queries
-from worker.store.sqlite.boot_clock import Anchor, BootClock
+from worker.store.sqlite.boot_clock import BootClock, anchored, known
 from worker.store.sqlite.breakers import SqliteBreakers
 from worker.store.sqlite.connections import Connections
 from worker.store.sqlite.drains import SqliteDrains
@@ -51,11 +51,11 @@ class SqliteStore(SqliteSums, SqliteBreakers, SqliteDrains):
     def _opened(self, clock: Callable[[], float] | None) -> Callable[[], float]:
         """The store's clock. Nothing is written to a file that is up to date and knows this boot: it opens while others write."""
         with self._connections.reading() as connection:
-            if is_current(connection) and (known := clock or _known(connection, BootClock())):
-                return known
+            if is_current(connection) and (found := clock or known(connection, BootClock())):
+                return found
         with self._connections.writing() as connection:
             prepare(connection)
-            return clock or _anchored(connection, BootClock())
+            return clock or anchored(connection, BootClock())
 
     def now(self) -> float:
         """See `JobStore.now`."""
@@ -269,22 +269,6 @@ class SqliteStore(SqliteSums, SqliteBreakers, SqliteDrains):
         with self._connections.reading() as connection:
             rows = connection.execute(query, values).fetchall()
         return [job_of(row) for row in rows]
-
-
-def _known(connection: sqlite3.Connection, clock: BootClock) -> Callable[[], float] | None:
-    """The clock of this boot, when the file knows it."""
-    boot, offset, latest = connection.execute(queries.ANCHOR).fetchone()
-    known = Anchor(boot, offset) if latest else None
-    return clock.at(known) if known and clock.anchor(known, latest) == known else None
-
-
-def _anchored(connection: sqlite3.Connection, clock: BootClock) -> Callable[[], float]:
-    boot, offset, latest = connection.execute(queries.ANCHOR).fetchone()
-    anchor = clock.anchor(Anchor(boot, offset) if latest else None, latest)
-    now = clock.at(anchor)
-    connection.execute(queries.SET_ANCHOR, asdict(anchor))
-    connection.execute(queries.STAMP, {"now": now(), "changes": 0})
-    return now
 
 
 def _until(connection: sqlite3.Connection, lease: Lease) -> float:
