@@ -131,13 +131,13 @@ class Batch:
 
     def _submitting(self, job: Job, engine: str) -> Job:
         kept = job.transfer if job.transfer and job.transfer.engine == engine else None
-        left = job.transfer is not None and job.at_attempt and kept is None  # the engine that has this attempt is drained, or gone
-        attempt = job.attempt + left
+        moves = job.transfer is not None and kept is None
+        attempt = job.attempt + (moves and job.at_attempt)  # the engine that has this attempt is drained, or gone
         id, turn = (job.transfer.id, job.transfer.turn) if job.transfer else (own_id(job.id, job.handed), 0)
         directory = kept.directory if kept else work_directory(self._services.engines[engine].directory, id, engine)
         transfer = Transfer(id, engine, attempt, directory, self._now + SUBMIT_WINDOW_S, turn)
         text = None if job.reason in TRIED_AGAIN else f"admitted to {engine}"  # it may come back many times
-        if left:
+        if moves:  # what another engine allocated is of no use to this one, on whose volume all of it is owed
             self.anew[job.id] = Progress(0, job.progress.total)
         at = self._services.clock.time()
         return job.moved(State.SUBMITTING, at, text, transfer=transfer, attempt=attempt, reason=None, follows=None)
