@@ -32,6 +32,7 @@ from worker.api.schemas import JobView
 from worker.api.server import ApiServer, serve, serve_probes
 from worker.cli.servers import Server, start_valkey
 from worker.jobs.errors import Rejected, Transient
+from worker.jobs.model import job_id
 from worker.jobs.states import State
 from worker.jobs.torrents import TORRENT_BYTES_MAX
 from worker.jobs.view import job_view
@@ -402,7 +403,8 @@ def test_a_refusal_that_passes_is_429_with_the_time_to_wait(services: Services) 
 
 def test_a_store_that_does_not_answer_is_503_with_the_time_to_wait(services: Services) -> None:
     with served(stalling(services, "insert", "get", "page")) as (_, http):
-        for answer in (add(http), http.get("/v1/jobs"), http.get("/v1/jobs/x"), http.post("/v1/jobs/x/cancel")):
+        job = f"/v1/jobs/{job_id('u', 'k')}"
+        for answer in (add(http), http.get("/v1/jobs"), http.get(job), http.post(f"{job}/cancel")):
             problem(answer, 503)
             assert int(answer.headers["retry-after"]) > 0
 

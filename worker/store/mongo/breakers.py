@@ -7,6 +7,7 @@ from pymongo import UpdateOne
 from worker.breaker import Breaker, breaker_of
 from worker.jobs.errors import LeaseLost
 from worker.ports import Lease
+from worker.store import bounded
 from worker.store.mongo import queries
 from worker.store.mongo.collection import MongoCollection
 
@@ -18,7 +19,7 @@ class MongoBreakers:
 
     def breakers(self) -> dict[str, Breaker]:
         """See `JobStore.breakers`."""
-        return {row["_id"]: breaker_of(row.get("breaker")) for row in self._breakers.find({})}
+        return {row["_id"]: breaker_of(row.get("breaker")) for row in self._breakers.find({}, bounded=bounded.ENGINES)}
 
     def keep_breaker(self, engine: str, breaker: Breaker, lease: Lease) -> None:
         """See `JobStore.keep_breaker`. The row is made first, for an upsert must not have the lease's condition in its filter."""

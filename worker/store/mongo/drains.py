@@ -8,6 +8,7 @@ from pymongo import UpdateOne
 
 from worker.jobs.states import State
 from worker.ports import Drain
+from worker.store import bounded
 from worker.store.mongo import pipelines
 from worker.store.mongo.collection import MongoCollection
 from worker.store.mongo.connection import MongoConnection
@@ -23,7 +24,7 @@ class MongoDrains:
 
     def drains(self) -> dict[str, Drain]:
         """See `JobStore.drains`."""
-        return {row["_id"]: Drain(bool(row["move"]), float(row["since"])) for row in self._kept().find({})}
+        return {row["_id"]: Drain(bool(row["move"]), float(row["since"])) for row in self._kept().find({}, bounded=bounded.ENGINES)}
 
     def drain(self, engine: str, drain: Drain) -> None:
         """See `JobStore.drain`."""

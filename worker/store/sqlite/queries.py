@@ -104,12 +104,12 @@ DROP_LIMIT = "DELETE FROM limits WHERE name = :name"
 SLOT_COUNTS = f"SELECT user, tier, count(*) FROM jobs INDEXED BY jobs_in_slot WHERE state IN ({_IN_SLOT}) GROUP BY user, tier"  # noqa: S608
 
 # ---- breakers ----
-BREAKERS = "SELECT engine, document FROM breakers"
+BREAKERS = f"SELECT engine, document FROM breakers /* {bounded.ENGINES} */"  # noqa: S608
 KEEP_BREAKER = (
     "INSERT INTO breakers (engine, document) VALUES (:engine, :document) ON CONFLICT (engine) DO UPDATE SET document = excluded.document"
 )
 # ---- engines ----
-DRAINS = "SELECT engine, document FROM drains"
+DRAINS = f"SELECT engine, document FROM drains /* {bounded.ENGINES} */"  # noqa: S608
 SET_DRAIN = (
     "INSERT INTO drains (engine, document) VALUES (:engine, :document) ON CONFLICT (engine) DO UPDATE SET document = excluded.document"
 )
