@@ -50,6 +50,23 @@ class Channel(redis.Channel):
             self.park(getattr(error, "doc", ""), error)
             return True
 
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        """Acknowledge. Raises ConnectionResetError when the connection was lost: the message comes again, and its step finds nothing to do.
+
+        kombu 5.7 has a channel without a transport then, and the AttributeError would end the worker.
+        """
+        self._require_connection()
+        super().basic_ack(delivery_tag, multiple=multiple)
+
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Give back, or drop. Raises as `basic_ack` does."""
+        self._require_connection()
+        super().basic_reject(delivery_tag, requeue=requeue)
+
+    def _require_connection(self) -> None:
+        if getattr(self.connection, "client", None) is None:
+            raise ConnectionResetError("the connection to the broker was lost")
+
     def close(self) -> None:
         """Close, also while Redis is away; what cannot be given back then comes after the visibility time-out.
 

@@ -29,6 +29,8 @@ from worker.jobs.states import State
 from worker.ports import Change, JobFilter
 from worker.settings import SettingsError
 from worker.store import open_store
+from worker.store.advisor import Advisor
+from worker.store.outage import Outage
 from worker.store.sqlite import connections as sqlite_connections
 from worker.store.sqlite import queries as sqlite_queries
 from worker.store.sqlite import schema as sqlite_schema
@@ -383,6 +385,25 @@ def test_a_database_somebody_keeps_locked_is_a_passing_fault(path: Path, opener:
     other.execute("ROLLBACK")
     other.close()
     assert store.apply([Change(job, admitted(job))])[0].won
+    store.close()
+
+
+def test_the_first_writes_of_a_process_that_find_it_locked_are_passing_faults_while_the_advisor_watches(
+    path: Path, opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opener().close()
+    monkeypatch.setattr(sqlite_connections, "BUSY_S", 0.05)
+    monkeypatch.setattr(Outage, "check", lambda _: None)  # each caller tries
+    advisor = Advisor(lambda _: None)
+    store = SqliteStore(path, advisor=advisor)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for _ in range(3):
+        with pytest.raises(Transient, match="kept the database locked"):
+            store.insert([a_job("k")])
+    other.execute("ROLLBACK")
+    other.close()
+    assert store.insert([a_job("k")])[0].created
     store.close()
 
 

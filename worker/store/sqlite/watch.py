@@ -34,6 +34,10 @@ class Watched(sqlite3.Connection):
     _last: str = ""
     _since = 0.0
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._ran = {}  # the first statement of all may fail before it is lent
+
     def begin(self) -> None:
         """It is lent."""
         self._ran, self._last = {}, ""
