@@ -60,10 +60,10 @@ def test_a_message_that_died_with_its_worker_is_made_up_for_by_the_sweep(stack: 
         eventually(lambda: stand_still(stack, worker), "it stands still and holds no lock")
         [spec] = files(1, f"lost-{attempt}")
         [id] = stack.ask_all([spec])
-        eventually(lambda: redis.get("haul:nudge:admit"), "the message is sent", seen=stack.tail)
+        eventually(lambda: redis.get("haul:nudge:probe"), "the message is sent", seen=stack.tail)
         time.sleep(0.1)  # LPUSH follows the flag
         waiting = [json.loads(message)["headers"]["task"] for message in redis.lrange("haul.control", 0, -1)]
-        if "haul.admit" not in waiting and not redis.hlen("unacked"):
+        if "haul.probe" not in waiting and not redis.hlen("unacked"):
             break
         worker.signal(signal.SIGCONT)  # it had just gone to fetch the next one
         stack.until(id, "done")
