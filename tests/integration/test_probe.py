@@ -19,7 +19,7 @@ from worker import pipeline
 from worker.admission import ask as asking
 from worker.admission import probing as module
 from worker.admission.ask import ask
-from worker.admission.guard import unproved
+from worker.admission.guard import Canary, unproved
 from worker.cli.servers import Server
 from worker.engines.fake import FakeEngine
 from worker.failpoints import FailpointHit, Failpoints
@@ -372,3 +372,25 @@ def test_where_the_kernel_guards_names_are_left_to_it(checked: Services) -> None
 def test_an_allowed_address_proves_no_guard() -> None:
     open_to_all = load(engines="aria2+http://127.0.0.1:1", allow_networks="127.0.0.0/8")
     assert "cannot be tried" in str(unproved(FakeEngine("/nowhere"), open_to_all))
+
+
+@pytest.mark.parametrize(
+    ("addresses", "hosts"),
+    [
+        (["aria2+http://:s@127.0.0.1:6800/jsonrpc"], ["127.0.0.1"]),
+        (["aria2+http://:s@127.0.0.1:6800/jsonrpc", "qbittorrent+http://u:p@[2001:db8::1]:8080"], []),
+        (["aria2+http://:s@127.0.0.1:6800/jsonrpc", "embedded"], []),
+        (["aria2+http://:s@127.0.0.1:6800/jsonrpc", "aria2+http://:s@no.such.host.invalid:6800/jsonrpc?name=b"], []),
+    ],
+    ids=["each", "none by IPv4", "not known yet", "not found"],
+)
+@pytest.mark.parametrize("by", ["list", "file"])
+def test_nothing_is_proved_by_an_address_that_is_not_on_the_way_to_each_engine(
+    tmp_path: Path, by: str, addresses: list[str], hosts: list[str]
+) -> None:
+    file = tmp_path / "engines"
+    file.write_text("# ours\n" + "\n".join(addresses))
+    named: dict[str, Any] = {"engines": ",".join(addresses)} if by == "list" else {"engines_file": file}
+    canary = Canary(load(data_dir=tmp_path, **named))
+    with canary:
+        assert canary.hosts == hosts

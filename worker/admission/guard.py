@@ -7,12 +7,13 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from types import TracebackType
 from urllib.parse import urlsplit
 
 from worker.admission import egress
+from worker.engine_list import read_lines
 from worker.jobs.directories import delete_work_directory, work_directory
 from worker.jobs.errors import Transient
 from worker.jobs.model import Source, SourceKind
@@ -42,13 +43,15 @@ class Canary:
     """A server on our side of the line to the engines, at private addresses; a context manager.
 
     Attributes:
-        hosts: at which addresses an engine would find it.
+        hosts: at which addresses an engine would find it. None when the way to one of the engines has no such address: what
+            another engine is refused, or a loopback that is not ours, would prove nothing of that one.
         reached: the addresses at which somebody asked for its secret path.
     """
 
     def __init__(self, settings: Settings) -> None:
-        found = {host for address in settings.engine_addresses if (host := _ours(address)) is not None}
-        self.hosts = sorted(host for host in found if egress.refused_kind(ip_address(host), settings.allow_networks))
+        found = [_ours(address) for address in _addresses(settings)]
+        private = {host for host in found if host is not None and egress.refused_kind(ip_address(host), settings.allow_networks)}
+        self.hosts = sorted(private) if private.issuperset(found) else []
         self.reached: set[str] = set()
         self._path = f"announce/{secrets.token_hex(8)}"
         self._listener = socket.create_server(("", 0))
@@ -87,7 +90,7 @@ def unproved(engine: Engine, settings: Settings) -> str | None:
     """
     with Canary(settings) as canary:
         if not canary.hosts:
-            return "no private address of this machine is on the way to the engines, so it cannot be tried from here"
+            return "not each engine has a private address of this machine on its way here, so it cannot be tried from here"
         for host in canary.hosts:
             if why := _try(engine, canary, host):
                 return why
@@ -146,12 +149,24 @@ def _outcome(engine: Engine, canary: Canary, handle: str, *, web: bool) -> str |
     return "its trial did not end in time" if web else None
 
 
+def _addresses(settings: Settings) -> Sequence[str]:
+    """Of the engines, from wherever they are named; one that cannot be read is one whose way is not known."""
+    if settings.engines_file is None:
+        return settings.engine_addresses
+    try:
+        return [address for _, address in read_lines(settings.engines_file.read_text())]
+    except (OSError, UnicodeDecodeError):
+        return [""]
+
+
 def _ours(engine: str) -> str | None:
     """The address of this machine that an engine sees when we call it; None when there is none of IPv4."""
     try:
         parts = urlsplit(engine)
+        if not parts.hostname:
+            return None
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((parts.hostname or "", parts.port or 80))
+            probe.connect((parts.hostname, parts.port or 80))
             return str(probe.getsockname()[0])
     except (OSError, ValueError):
         return None
