@@ -18,7 +18,8 @@ from worker.jobs.model import Job
 from worker.jobs.requests import parse
 from worker.pipeline import Accepted, accept
 from worker.ports import Services
-from worker.settings import Stack, load
+from worker.settings import load
+from worker.stack import Stack
 
 TICKS = os.sysconf("SC_CLK_TCK")
 READY_S = 30.0

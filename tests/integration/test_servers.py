@@ -25,7 +25,8 @@ from worker.cli.lock import StackRunning, holder, running
 from worker.cli.qbittorrent import find_qbittorrent, start_qbittorrent
 from worker.jobs.errors import Rejected
 from worker.jobs.requests import parse
-from worker.settings import Settings, Stack, load
+from worker.settings import Settings, load
+from worker.stack import Stack
 
 OWNER = """
 import sys, time

@@ -14,7 +14,8 @@ from worker.engines.file import Defaults, check_file, parse
 from worker.engines.live import KEPT_S, LOOK_EVERY_S, LiveEngines
 from worker.jobs.errors import Transient
 from worker.jobs.states import State
-from worker.settings import SettingsError, Stack, load
+from worker.settings import SettingsError, load
+from worker.stack import Stack
 
 SECRET = "hunter2"
 ONE = f"aria2+http://:{SECRET}@one:6800/jsonrpc?name=one"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.settings import NoStack, Settings, SettingsError, Stack, load, stack_file
+from worker.settings import NoStack, Settings, SettingsError, load
+from worker.stack import Stack, stack_file
 
 STACK = Stack(
     pid=1,

@@ -12,7 +12,8 @@ from worker.jobs.errors import NotFound, Rejected
 from worker.jobs.model import Job, job_id
 from worker.jobs.states import State
 from worker.ports import JobStore, Services
-from worker.settings import NoStack, Settings, Stack, load
+from worker.settings import NoStack, Settings, load
+from worker.stack import Stack
 
 #: A stack that holds its data directory has its servers up by then.
 STACK_START_TIMEOUT_S = 15.0

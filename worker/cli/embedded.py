@@ -17,7 +17,8 @@ from worker import logs
 from worker.cli.lock import held
 from worker.cli.qbittorrent import find_qbittorrent, start_qbittorrent, url_of
 from worker.cli.servers import Server, find_aria2c, find_valkey, free_port, start_aria2c, start_valkey, stop_together
-from worker.settings import EMBEDDED, Settings, Stack, stack_file
+from worker.settings import EMBEDDED, Settings
+from worker.stack import Stack, stack_file
 
 #: In the order in which others see them.
 ENGINES = ("aria2", "qbittorrent")

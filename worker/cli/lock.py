@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.settings import SettingsError, Stack, stack_file
+from worker.settings import SettingsError
+from worker.stack import Stack, stack_file
 
 #: A look at the lock holds it for a moment; whoever wants it waits that out.
 PATIENCE_S = 1.0

@@ -88,7 +88,8 @@ def check(request: Request, settings: Settings) -> None:
         Rejected: the settings have no engine of this name, or the address is private and the request guarded.
         SettingsError: an engine's address is wrong.
     """
-    from worker.settings import EMBEDDED, Stack
+    from worker.settings import EMBEDDED
+    from worker.stack import Stack
 
     if request.guarded:
         from worker.admission import egress

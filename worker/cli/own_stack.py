@@ -13,7 +13,8 @@ from worker.cli.connect import POLL_S, build
 from worker.cli.lock import holder, make, running
 from worker.cli.servers import ServerFailed
 from worker.ports import Services
-from worker.settings import NoStack, Settings, SettingsError, Stack, child_environment
+from worker.settings import NoStack, Settings, SettingsError, child_environment
+from worker.stack import Stack
 
 #: Another stack may have to drain before ours can start.
 STACK_TIMEOUT_S = 45.0

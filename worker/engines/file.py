@@ -11,7 +11,8 @@ from pathlib import Path
 from worker import logs
 from worker.engine_list import read_lines
 from worker.engines.registry import Address, read_addresses
-from worker.settings import EMBEDDED, SettingsError, Stack
+from worker.settings import EMBEDDED, SettingsError
+from worker.stack import Stack
 
 VARIABLE = "HAUL_ENGINES_FILE"
 FILE_BYTES_MAX = 1 << 20
