@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from worker.jobs.errors import Transient
-from worker.ports.cache import Cache, Kind
+from worker.ports.cache import Asked, Cache, Hot, Kind
 
 DEADLINE_S = 10.0
 MIB = 1 << 20
@@ -293,6 +293,60 @@ class CacheSuite:
         cache.invalidate(keys=[(kind, "k")])
         with pytest.raises(Transient):
             cache.get(kind, "k", source)
+
+    # ---- what is asked for most ----
+
+    def test_what_many_ask_is_known_to_every_process_with_what_it_is_asked_again_by(self, make: MakeCache) -> None:
+        cache, other, late = (live(make(tell_s=0.1)) for _ in range(3))
+        kind = Kind("asked", 60.0, shared=False)
+
+        def ask() -> list[Hot] | None:
+            for each in (cache, other):
+                for number in range(300):
+                    each.get(kind, "hot", Source(), again=("ü", ["done"], None))
+                    each.get(kind, f"cold {number % 90}", Source(), again=(number % 90,))
+                    each.get(kind, f"secret {number % 20}", Source())
+                each.invalidate(prefixes=["asked:"])
+            found = late.hottest(3)
+            return found if len(found) == 3 and found[0].count > 5 * found[1].count else None
+
+        first = until(ask)[0]
+        assert (first.kind, first.again) == ("asked", ("ü", ["done"], None))
+        assert not [hot for hot in late.hottest(500) if "secret" in str(hot)]
+
+    def test_what_is_asked_most_is_never_pushed_out_by_what_is_asked_once(self, make: MakeCache) -> None:
+        cache, kind = live(make(tell_s=0.1)), Kind("asked", 60.0, shared=False)
+        for number in range(10_000):
+            cache.get(kind, "hot", Source(), again=("hot",))
+            cache.get(kind, str(number), Source(), again=(number,))
+        hottest = until(lambda: cache.get(kind, str(time.time()), Source(), again=(1,)) and cache.hottest(1_000))
+        assert hottest[0].again == ("hot",)
+        assert len(hottest) <= 500
+
+    def test_the_hit_rate_of_some_minutes_is_that_of_all_processes(self, make: MakeCache) -> None:
+        caches, kind, begun = [live(make()) for _ in range(2)], Kind("asked", 60.0, shared=False), time.time()
+        for cache in caches:
+            for number in range(40):
+                cache.get(kind, str(number % 10), Source(), again=(number,))
+                cache.get(kind, "other", Source())
+        for cache in caches:
+            cache.close()
+        seen = make().asked(begun - 60, time.time() + 60)
+        assert (seen.reads, seen.found, seen.rate) == (80, 60, 0.75)
+        assert make().asked(begun - 3_600, begun - 120) == Asked(0, 0)
+        assert Asked().rate is None
+
+    def test_a_call_to_warm_reaches_every_process_that_waits_for_one(self, cache: Cache, other: Cache) -> None:
+        called = {name: threading.Event() for name in ("here", "there")}
+        cache.when_called(called["here"].set)
+        other.when_called(called["there"].set)
+        source = Source()
+        cache.get(LONG, "k", source)
+        cache.call_to_warm()
+        assert called["here"].wait(DEADLINE_S)
+        assert called["there"].wait(DEADLINE_S)
+        assert cache.get(LONG, "k", source) == "v0"
+        assert source.loads == 1, "nothing is forgotten by it"
 
     # ---- bounds ----
 

@@ -19,7 +19,7 @@ from worker.cli.servers import Server, free_port, start_valkey
 from worker.coordination.cache.memory import CacheServer, fake_cache
 from worker.coordination.cache.redis import redis_cache
 from worker.coordination.cache.shared import CacheBounds
-from worker.ports.cache import Cache, Kind
+from worker.ports.cache import Asked, Cache, Kind
 
 
 @contextmanager
@@ -167,11 +167,21 @@ def test_tokens_that_the_server_lost_invalidate_what_they_stood_for(valkey: Serv
         assert other.get(LONG, "k", source, ["t"]) == "v1"
 
 
+def test_what_was_asked_is_not_known_without_the_server_and_costs_no_read(proxied: tuple[TcpProxy, MakeCache, MakeCache]) -> None:
+    proxy, behind, _ = proxied
+    cache = live(behind(tell_s=0.01))
+    proxy.refuse()
+    for number in range(200):
+        assert cache.get(Kind("own", 60.0, shared=False), str(number), Source(), again=(number,)) == "v0"
+    assert (cache.hottest(10), cache.asked(0, time.time())) == ([], Asked())
+
+
 def test_every_key_has_an_end_or_a_bound(valkey: Server, key_prefix: str) -> None:
     with maker(valkey.url, key_prefix) as make, client.Redis.from_url(valkey.url) as raw:
-        cache = live(make())
+        cache = live(make(tell_s=0.0))
         for number in range(20):
-            cache.get(LONG, str(number), Source(), [f"u:{number}"])
+            cache.get(LONG, str(number), Source(), [f"u:{number}"], again=(number,))
+        until(lambda: cache.hottest(1))
         without = {key.decode().removeprefix(key_prefix) for key in raw.scan_iter(f"{key_prefix}*") if raw.ttl(key) == -1}
         assert without == {":cache:index", ":cache:sizes", ":cache:server"}
 

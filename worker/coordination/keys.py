@@ -29,6 +29,8 @@
 | `<p>:cache:index`       | zset   | while not empty     | entry by the ms at which it ends                           |
 | `<p>:cache:sizes`       | hash   | -                   | bytes of each entry, and of all under the empty name       |
 | `<p>:cache:server`      | string | -                   | the run of the server that the entries are from            |
+| `<p>:cache:asked:<day>` | zset   | two days, 500 of it | `[kind, [what it is asked by]]` by how often               |
+| `<p>:cache:rate:<min>`  | hash   | 26 hours            | `reads` of that minute, and those `found`                  |
 | `<p>:events`            | stream | newest 100,000      | field `event`, JSON; the entry's id is a reader's place    |
 
 The scripts build `waiting:u:` keys from user names, so the keys live on one server, not on a Redis Cluster.
@@ -146,6 +148,14 @@ class Keys:
     def cache_server(self) -> str:
         """String: the run of the server that the entries are from."""
         return f"{self.prefix}:cache:server"
+
+    def cache_asked(self, day: int) -> str:
+        """Sorted set: what was asked of the cache on a day of UTC, as JSON, by how often."""
+        return f"{self.prefix}:cache:asked:{day}"
+
+    def cache_rate(self, minute: int) -> str:
+        """Hash: reads of a minute, and those found."""
+        return f"{self.prefix}:cache:rate:{minute}"
 
     @property
     def cache_channel(self) -> str:

@@ -4,7 +4,7 @@ One contract suite in `tests/contract` holds each implementation, the fakes incl
 synchronous, bounded by a time-out of the implementation's own, and raise `Transient` when a service does not answer.
 """
 
-from worker.ports.cache import Cache, CacheStats, Kind, KindStats, NoCache
+from worker.ports.cache import Again, Asked, Cache, CacheStats, Hot, Kind, KindStats, NoCache
 from worker.ports.coordinator import (
     Coordinator,
     Freed,
@@ -23,7 +23,9 @@ from worker.ports.store import Applied, Change, Drain, Inserted, JobFilter, JobS
 
 __all__ = [
     "SWEEPER",
+    "Again",
     "Applied",
+    "Asked",
     "Cache",
     "CacheStats",
     "Change",
@@ -38,6 +40,7 @@ __all__ = [
     "FoundFile",
     "Freed",
     "Heads",
+    "Hot",
     "Inserted",
     "IntakeEntry",
     "Item",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 #: Prefixes of a tag are cut at its first so many colons; see `Cache.invalidate`.
 TAG_COLONS_MAX = 3
+#: See `Cache.get`.
+Again: TypeAlias = "tuple[Any, ...] | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,33 @@ class CacheStats:
     kinds: dict[str, KindStats] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Hot:
+    """A read that many ask for.
+
+    Attributes:
+        kind: its kind's name; again: what it is asked again by, JSON values (`Cache.get`).
+        count: about how often it was asked lately, by all processes, in some measure.
+    """
+
+    kind: str
+    again: tuple[Any, ...]
+    count: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Reads of all processes that can be asked again, in some minutes, and how many of them were found in a cache."""
+
+    reads: int = 0
+    found: int = 0
+
+    @property
+    def rate(self) -> float | None:
+        """The hit rate; None without a read."""
+        return self.found / self.reads if self.reads else None
+
+
 class Cache(Protocol):
     """Get or fill. It saves work and is never the record: all of it may vanish at any time, and no error of its own comes out.
 
@@ -86,7 +115,7 @@ class Cache(Protocol):
     and within `TRUST_S` when messages are held up and the server of the cache is well.
     """
 
-    def get(self, kind: Kind, key: str, load: Callable[[], Any], tags: Sequence[str] = ()) -> Any:
+    def get(self, kind: Kind, key: str, load: Callable[[], Any], tags: Sequence[str] = (), again: Again = None) -> Any:
         """The value of a key, from here, from Redis, or from `load`, which one caller of all calls while the others wait.
 
         They wait for a bounded time and then load for themselves.
@@ -94,12 +123,14 @@ class Cache(Protocol):
         Args:
             load: returns the value, None when there is none; called in this thread, or in one of ours when a stale value is renewed.
             tags: what else it is invalidated by; the same ones for a key each time. No control characters.
+            again: what the same can be asked again by, JSON values without a secret, the same ones for a key each time: the read
+                is counted for `hottest` and `asked`. None: it is not.
 
         Raises:
             what `load` raises.
         """
 
-    def text(self, kind: Kind, key: str, load: Callable[[], Any], tags: Sequence[str] = ()) -> bytes:
+    def text(self, kind: Kind, key: str, load: Callable[[], Any], tags: Sequence[str] = (), again: Again = None) -> bytes:
         """As `get`, but the JSON of the value, as it is kept: for whoever passes it on."""
 
     def invalidate(self, *, keys: Iterable[tuple[Kind, str]] = (), tags: Iterable[str] = (), prefixes: Iterable[str] = ()) -> None:
@@ -121,6 +152,22 @@ class Cache(Protocol):
     def stats(self) -> CacheStats:
         """What is in it, and what this process did."""
 
+    def hottest(self, limit: int) -> list[Hot]:
+        """The reads that were asked most, today and yesterday, by all processes: what Redis was told, some seconds late.
+
+        Of millions of different ones some hundred are counted, and one in some reads: those asked far more than others are among them.
+        Without Redis there are none.
+        """
+
+    def asked(self, since: float, until: float) -> Asked:
+        """Reads in the whole minutes between two times of the wall clock, of the last day; some seconds late, none without Redis."""
+
+    def call_to_warm(self) -> None:
+        """Tell every process to load what is hot, by what it gave to `when_called`. May be lost."""
+
+    def when_called(self, warm: Callable[[], None]) -> None:
+        """Call this, which must not wait, when some process calls to warm."""
+
     def clear(self) -> None:
         """Invalidate everything, everywhere."""
 
@@ -131,11 +178,11 @@ class Cache(Protocol):
 class NoCache:
     """Implements `Cache` and keeps nothing."""
 
-    def get(self, kind: Kind, key: str, load: Callable[[], Any], tags: Sequence[str] = ()) -> Any:  # noqa: ARG002 - as `Cache.get`
+    def get(self, kind: Kind, key: str, load: Callable[[], Any], tags: Sequence[str] = (), again: Again = None) -> Any:  # noqa: ARG002 - as `Cache.get`
         """Load it."""
         return load()
 
-    def text(self, kind: Kind, key: str, load: Callable[[], Any], tags: Sequence[str] = ()) -> bytes:  # noqa: ARG002 - as `Cache.text`
+    def text(self, kind: Kind, key: str, load: Callable[[], Any], tags: Sequence[str] = (), again: Again = None) -> bytes:  # noqa: ARG002 - as `Cache.text`
         """Load it, and write it down."""
         return json.dumps(load(), separators=(",", ":")).encode()
 
@@ -149,6 +196,20 @@ class NoCache:
     def stats(self) -> CacheStats:
         """Nothing."""
         return CacheStats()
+
+    def hottest(self, limit: int) -> list[Hot]:  # noqa: ARG002 - as `Cache.hottest`
+        """Nobody counts."""
+        return []
+
+    def asked(self, since: float, until: float) -> Asked:  # noqa: ARG002 - as `Cache.asked`
+        """Nobody counts."""
+        return Asked()
+
+    def call_to_warm(self) -> None:
+        """There is nothing to do."""
+
+    def when_called(self, warm: Callable[[], None]) -> None:
+        """Nobody calls."""
 
     def clear(self) -> None:
         """There is nothing to do."""

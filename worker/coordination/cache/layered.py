@@ -13,15 +13,18 @@ from typing import Any
 from worker.coordination.cache.filling import Filling, Wanted
 from worker.coordination.cache.flights import Flight, Flights
 from worker.coordination.cache.local import Entry, Local
-from worker.coordination.cache.marks import EVERYTHING, marks_of, marks_to_drop
+from worker.coordination.cache.marks import EVERYTHING, WARM, marks_of, marks_to_drop
 from worker.coordination.cache.outbound import Outbound
+from worker.coordination.cache.popular import DAY_S, YESTERDAY, Popular
 from worker.coordination.cache.shared import CacheBounds, Shared
 from worker.coordination.cache.tally import Tallies
 from worker.coordination.cache.values import NEGATIVE, decoded, encoded
 from worker.jobs.errors import Transient
-from worker.ports.cache import CacheStats, Kind
+from worker.ports.cache import Again, Asked, CacheStats, Hot, Kind
 
 REFRESH_THREADS = 2
+#: Of which rates are asked for at once.
+MINUTES_MAX = 1_500
 
 Load = Callable[[], Any]
 
@@ -43,22 +46,26 @@ class LayeredCache:
         self._refreshes = ThreadPoolExecutor(REFRESH_THREADS, thread_name_prefix="cache-refresh")
         self._refreshing = 0
         self._listening = self._closed = False
+        self._popular, self._tell_at = Popular(), time.monotonic() + self._bounds.tell_s
+        self._warm: Callable[[], None] | None = None
 
     # ---- the port ----
 
-    def get(self, kind: Kind, key: str, load: Load, tags: Sequence[str] = ()) -> Any:
+    def get(self, kind: Kind, key: str, load: Load, tags: Sequence[str] = (), again: Again = None) -> Any:
         """See `ports.Cache`."""
-        return decoded(self.text(kind, key, load, tags))
+        return decoded(self.text(kind, key, load, tags, again))
 
-    def text(self, kind: Kind, key: str, load: Load, tags: Sequence[str] = ()) -> bytes:
+    def text(self, kind: Kind, key: str, load: Load, tags: Sequence[str] = (), again: Again = None) -> bytes:
         """See `ports.Cache`."""
         name, now = f"{kind.name}:{key}", time.monotonic()  # `entry_id`; a hit is worth as little as it costs
         with self._lock:
             entry = self._local.get(name)
             if entry is not None and entry.fresh_until > now and self._trusts(entry, now):
                 self._tallies.of(kind).here(entry.value)
+                if again is not None:
+                    self._popular.saw(kind, name, again, found=True)
                 return entry.value
-        return self._ask(kind, name, load, tuple(tags))
+        return self._ask(kind, name, load, tuple(tags)) if again is None else self._counted(kind, name, load, tuple(tags), again)
 
     def invalidate(self, *, keys: Iterable[tuple[Kind, str]] = (), tags: Iterable[str] = (), prefixes: Iterable[str] = ()) -> None:
         """See `ports.Cache`."""
@@ -95,10 +102,37 @@ class LayeredCache:
             gauges = {"entries": len(self._local), "bytes": self._local.bytes, "live": int(self._is_live())}
             return gauges, {kind: asdict(stats) for kind, stats in self._tallies.shown().items()}
 
+    def hottest(self, limit: int) -> list[Hot]:
+        """See `ports.Cache`."""
+        today, counts = int(time.time() // DAY_S), dict[str, float]()
+        with suppress(Transient):
+            for day, worth in ((today, 1.0), (today - 1, YESTERDAY)):
+                for text, count in self._shared.asked(day, limit):
+                    counts[text] = counts.get(text, 0.0) + worth * count
+        first = sorted(counts, key=lambda text: counts[text], reverse=True)[:limit]
+        return [Hot(kind, tuple(again), counts[text]) for text in first for kind, again in (decoded(text.encode()),)]
+
+    def asked(self, since: float, until: float) -> Asked:
+        """See `ports.Cache`."""
+        minutes = range(-int(-since // 60), int(until // 60))
+        with suppress(Transient):
+            return Asked(*self._shared.rates(minutes[:MINUTES_MAX]))
+        return Asked()
+
+    def call_to_warm(self) -> None:
+        """See `ports.Cache`."""
+        self._forget([WARM])
+
+    def when_called(self, warm: Callable[[], None]) -> None:
+        """See `ports.Cache`."""
+        self._warm = warm
+        self._listen()
+
     def close(self) -> None:
         """See `ports.Cache`."""
         with self._lock:
             self._closed = True
+        self._tell()
         self._outbound.close(self._bounds.close_s)
         self._refreshes.shutdown(wait=False, cancel_futures=True)
         self._shared.close()
@@ -124,6 +158,8 @@ class LayeredCache:
         with self._lock:
             self._flights.spoil(marks)
             self._local.drop(marks)
+        if WARM in marks and self._warm is not None:
+            self._warm()
 
     def _gap(self) -> None:
         with self._lock:
@@ -134,6 +170,33 @@ class LayeredCache:
         if marks:
             self._outbound.add(marks)  # first: from now on nobody here asks Redis for them
             self._dropped(marks)
+
+    # ---- what is asked for most ----
+
+    def _counted(self, kind: Kind, name: str, load: Load, tags: tuple[str, ...], again: Again) -> bytes:
+        loads = []
+
+        def loaded() -> Any:
+            loads.append(True)
+            return load()
+
+        try:
+            return self._ask(kind, name, loaded, tags)
+        finally:
+            with self._lock:
+                self._popular.saw(kind, name, again, found=not loads)
+                if time.monotonic() >= self._tell_at and not self._closed:
+                    self._tell_at = time.monotonic() + self._bounds.tell_s
+                    self._refreshes.submit(self._tell)
+
+    def _tell(self) -> None:
+        """Tell Redis what was counted since the last time; what it does not take is lost."""
+        with self._lock:
+            told = self._popular.taken()
+        if told.reads:
+            with suppress(Transient):
+                now = time.time()
+                self._shared.tell_asked(int(now // DAY_S), int(now // 60), told)
 
     # ---- what is not here ----
 

@@ -10,6 +10,8 @@ from worker.ports.cache import TAG_COLONS_MAX, Kind
 EXACT, PREFIX = "=", "^"
 #: Of every entry.
 EVERYTHING = PREFIX
+#: Of no entry: a call to every process to load what is hot.
+WARM = "!warm"
 #: An entry has no more; tags beyond are refused.
 TAGS_MAX = 8
 

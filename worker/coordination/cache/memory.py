@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from worker.coordination.cache.layered import LayeredCache
+from worker.coordination.cache.popular import KEPT_MAX, Told
 from worker.coordination.cache.redis import ENTRY_BYTES
 from worker.coordination.cache.shared import Answer, CacheBounds
 from worker.coordination.cache.values import NEGATIVE
@@ -33,6 +34,8 @@ class CacheServer:
     entries: dict[str, _Kept] = field(default_factory=dict)
     locks: dict[str, tuple[object, float]] = field(default_factory=dict)
     members: list[MemoryShared] = field(default_factory=list)
+    asked: dict[int, dict[str, int]] = field(default_factory=dict)
+    minutes: dict[int, tuple[int, int]] = field(default_factory=dict)
     down: bool = False
 
     def stop(self) -> None:
@@ -45,6 +48,8 @@ class CacheServer:
             self.tokens.clear()
             self.entries.clear()
             self.locks.clear()
+            self.asked.clear()
+            self.minutes.clear()
         for member in list(self.members):
             member.subscribe()
         self.down = False
@@ -130,6 +135,29 @@ class MemoryShared:
         for member in others:
             if member._dropped:
                 member._dropped(marks)
+
+    def tell_asked(self, day: int, minute: int, told: Told) -> None:
+        """See `Shared`."""
+        with self._up() as server:
+            counts = server.asked.setdefault(day, {})
+            for text, count in told.counts.items():
+                full = text not in counts and len(counts) >= KEPT_MAX
+                least = counts.pop(min(counts, key=lambda name: counts[name])) if full else 0
+                counts[text] = counts.get(text, 0) + least + count
+            reads, found = server.minutes.get(minute, (0, 0))
+            server.minutes[minute] = (reads + told.reads, found + told.found)
+
+    def asked(self, day: int, limit: int) -> list[tuple[str, float]]:
+        """See `Shared`."""
+        with self._up() as server:
+            counts = server.asked.get(day, {})
+            return [(text, float(counts[text])) for text in sorted(counts, key=lambda name: -counts[name])[:limit]]
+
+    def rates(self, minutes: range) -> tuple[int, int]:
+        """See `Shared`."""
+        with self._up() as server:
+            rows = [server.minutes.get(minute, (0, 0)) for minute in minutes]
+            return sum(reads for reads, _ in rows), sum(found for _, found in rows)
 
     def usage(self) -> tuple[int, int | None, int | None]:
         """See `Shared`."""

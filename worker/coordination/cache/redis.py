@@ -11,6 +11,7 @@ import orjson
 from worker.coordination.bounds import Bounds
 from worker.coordination.cache.layered import LayeredCache
 from worker.coordination.cache.listening import Listening
+from worker.coordination.cache.popular import KEPT_MAX, KEPT_S, RATES_S, Told
 from worker.coordination.cache.shared import Answer, CacheBounds
 from worker.coordination.connection import Connection
 from worker.coordination.keys import Keys
@@ -45,11 +46,8 @@ class RedisShared:
         self._keys = Keys(prefix)
         self._connection = Connection(url, max_connections=CONNECTIONS_MAX, bounds=_hasty())
         script = self._connection.script
-        self._read, self._keep, self._own, self._unlock = (
-            script("cache_read"),
-            script("cache_keep"),
-            script("cache_owner"),
-            script("unclaim"),
+        self._read, self._keep, self._own, self._unlock, self._ask = map(
+            script, ("cache_read", "cache_keep", "cache_owner", "unclaim", "cache_asked")
         )
         self._me = secrets.token_hex(8)
         self._listening = Listening(self._connection, self._keys.cache_channel, bounds)
@@ -96,6 +94,26 @@ class RedisShared:
             pipe.delete(*map(self._keys.cache_token, marks))
             pipe.publish(self._keys.cache_channel, orjson.dumps([self._me, *marks]))
             pipe.execute()
+
+    def tell_asked(self, day: int, minute: int, told: Told) -> None:
+        """See `Shared`."""
+        counts = [part for pair in told.counts.items() for part in pair]
+        figures = [KEPT_MAX, KEPT_S * 1_000, RATES_S * 1_000, told.reads, told.found]
+        self._ask([self._keys.cache_asked(day), self._keys.cache_rate(minute)], [*figures, *counts])
+
+    def asked(self, day: int, limit: int) -> list[tuple[str, float]]:
+        """See `Shared`."""
+        with self._connection.answers():
+            found = self._connection.commands.zrevrange(self._keys.cache_asked(day), 0, limit - 1, withscores=True)
+        return [(text, float(count)) for text, count in found]
+
+    def rates(self, minutes: range) -> tuple[int, int]:
+        """See `Shared`."""
+        with self._connection.answers(), self._connection.commands.pipeline(transaction=False) as pipe:
+            for minute in minutes:
+                pipe.hmget(self._keys.cache_rate(minute), "reads", "found")
+            rows = pipe.execute()
+        return sum(int(reads or 0) for reads, _ in rows), sum(int(found or 0) for _, found in rows)
 
     def usage(self) -> tuple[int, int | None, int | None]:
         """See `Shared`. Without an index entries are not counted, and it says 0."""

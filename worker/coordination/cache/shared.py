@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from worker.coordination.cache.popular import Told
+
 
 @dataclass(frozen=True, slots=True)
 class CacheBounds:
@@ -21,6 +23,7 @@ class CacheBounds:
         pending_max: marks that Redis could not be told of yet; with more of them it will be told to forget everything.
         refreshes_max: stale values that are renewed at once or wait for that; more are given and not renewed by this caller.
         close_s: at the end, for what is left to tell.
+        tell_s: how often Redis is told what was asked.
     """
 
     trust_s: float = 1.0
@@ -34,6 +37,7 @@ class CacheBounds:
     pending_max: int = 10_000
     refreshes_max: int = 16
     close_s: float = 1.0
+    tell_s: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,15 @@ class Shared(Protocol):
 
     def invalidate(self, marks: Sequence[str]) -> None:
         """Delete the tokens of marks and tell every other process."""
+
+    def tell_asked(self, day: int, minute: int, told: Told) -> None:
+        """Add to what was asked on a day and in a minute, both counted from the epoch."""
+
+    def asked(self, day: int, limit: int) -> list[tuple[str, float]]:
+        """What was asked most on a day, the JSON that `tell_asked` was given and how often."""
+
+    def rates(self, minutes: range) -> tuple[int, int]:
+        """Reads in these minutes, and those found."""
 
     def usage(self) -> tuple[int, int | None, int | None]:
         """Entries, their bytes, and the bound of these; None without an index of ours."""
