@@ -8,10 +8,11 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from worker import logs, pipeline
+from worker import answers, logs, pipeline
 from worker.admission import guard
 from worker.coordination.cache.redis import redis_cache
 from worker.coordination.redis import RedisCoordinator
@@ -113,7 +114,7 @@ def build(settings: Settings, send: Callable[[str], object] | None = None) -> Se
     store = announcing(BatchingStore(opened, metrics), Forgetting(cache))
     gc.freeze()  # what is loaded stays: without this each full collection walks over all of it, a sixth of an admission's time
     engines, pool = _engines(settings, store)
-    return Services(
+    services = Services(
         settings=settings,
         store=store,
         coordinator=coordinator,
@@ -128,6 +129,7 @@ def build(settings: Settings, send: Callable[[str], object] | None = None) -> Se
         pool=pool,
         cache=cache,
     )
+    return replace(services, again=answers.again(services))
 
 
 def build_cache(settings: Settings, metrics: Metrics) -> Cache:

@@ -114,7 +114,7 @@ def _against_store(kept: LayeredCache, directory: Path, rounds: int) -> dict[str
             "job": lambda id=id: orjson.dumps(one(id)),
             "job_cached": lambda id=id: reads.job(id, lambda: one(id)),
             "page": lambda user=user: orjson.dumps(page(user)),
-            "page_cached": lambda user=user: reads.jobs(user, PAGE, lambda: page(user)),
+            "page_cached": lambda user=user: reads.jobs(user, (PAGE,), lambda: page(user)),
         }.items():
             begun = time.perf_counter()
             call()

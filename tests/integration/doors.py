@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from worker import pipeline
+from worker import answers, pipeline
 from worker.coordination.redis import RedisCoordinator
 from worker.failpoints import Failpoints
 from worker.jobs.errors import Transient
@@ -87,7 +87,7 @@ def services_on(redis_url: str, prefix: str, directory: Path, **settings: Any) -
         owner="test",
         cache=cache,
     )
-    services = replace(services, notifier=StreamNotifier(services.coordinator))
+    services = replace(services, notifier=StreamNotifier(services.coordinator), again=answers.again(services))
     try:
         yield services
     finally:

@@ -194,3 +194,29 @@ def test_what_became_of_reads_is_in_the_metrics(http: httpx.Client) -> None:
         counts['haul_cache_reads_total{cache="job",outcome="local"}'] + counts['haul_cache_reads_total{cache="job",outcome="misses"}'] == 5
     )
     assert counts["haul_cache_bytes"] > 300
+
+
+def test_scrapers_of_all_processes_cost_one_count_of_all_jobs_in_some_seconds_and_show_what_is_so_within_them(
+    services: Services, elsewhere: Services, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.reads.STATISTICS", Kind("statistics", 2.0))
+    http.get("/v1/queue")
+    until(lambda: services.cache.stats().live, "the subscription")
+    counts = counted(services, monkeypatch, "counts"), counted(elsewhere, monkeypatch, "counts")
+
+    def queued(client: httpx.Client) -> float:
+        [line] = [line for line in client.get("/metrics").text.splitlines() if line.startswith('haul_jobs{state="queued"}')]
+        return float(line.split()[1])
+
+    with served(elsewhere) as beside:
+        beside.get("/v1/queue")
+        until(lambda: elsewhere.cache.stats().live, "the subscription")
+        counts[0].clear(), counts[1].clear()
+        begun = time.monotonic()
+        for _ in range(10):
+            assert queued(http) == queued(beside) == 0
+        assert len(counts[0]) + len(counts[1]) <= 1 + (time.monotonic() - begun) / 1.6
+        http.post("/v1/jobs", json={"uri": URI, "user": "u"})
+        begun = time.monotonic()
+        until(lambda: queued(http) == queued(beside) == 1, "the new count")
+        assert time.monotonic() - begun < 2.0 + 1.0, "the bound, and the look itself"

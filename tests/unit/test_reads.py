@@ -37,9 +37,9 @@ class Seen:
         self.loaded.clear()
         for job in self._jobs[:2]:
             self._reads.job(job.id, self._load(f"job {job.user}"))
-            self._reads.jobs(job.user, 1, self._load(f"list {job.user}"))
+            self._reads.jobs(job.user, (1,), self._load(f"list {job.user}"))
             self._reads.limits(job.user, None, self._load(f"limits {job.user}"))
-        self._reads.jobs(None, 1, self._load("all"))
+        self._reads.jobs(None, (1,), self._load("all"))
         self._reads.overview(self._load("overview"))
         return sorted(self.loaded)
 

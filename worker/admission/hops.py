@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -19,6 +19,7 @@ from worker.admission.ask import ask
 from worker.admission.fetch import fetch
 from worker.admission.line import UNRESOLVED, Networks, Refused
 from worker.jobs import links
+from worker.jobs.content import has_login
 from worker.jobs.errors import Rejected
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Source, SourceKind
@@ -26,6 +27,7 @@ from worker.jobs.probe import Probe
 from worker.jobs.retries import POLICIES, span, spread
 from worker.jobs.states import Cause, Reason, State
 from worker.ports import Fault, Services
+from worker.reads import Reads
 from worker.settings import Settings
 
 #: Names of one job that are resolved at the same time, and how long all of them are waited for.
@@ -68,7 +70,7 @@ def seen(services: Services, job: Job, *, silent: bool = False) -> Seen:
     allowed = settings.allow_networks if job.guarded else None
     checked = settings.checks and allowed is not None
     if job.source.kind is SourceKind.HTTP and settings.probes and not silent:
-        probe, fault = ask(job.source.uri, allowed)
+        probe, fault = _told(services, job, allowed)
         stops = fault is not None and (fault.cause is Cause.REFUSED or (checked and fault == UNRESOLVED))
         return Seen(probe, fault if stops else None, None if stops else fault)
     if allowed is None or not checked:
@@ -80,6 +82,38 @@ def seen(services: Services, job: Job, *, silent: bool = False) -> Seen:
     if job.source.kind is SourceKind.TORRENT:
         return _torrent(services, job, allowed)
     return Seen(fault=_fault_of([job.source.uri], allowed))
+
+
+class _Unkept(Exception):
+    """An answer that is good for this once."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.detail)
+        self.fault = fault
+
+
+def _told(services: Services, job: Job, allowed: Networks | None) -> tuple[Probe, Fault | None]:
+    """What the source says, asked now or some seconds ago for another job that may reach the same.
+
+    One that went wrong, wants to be left alone or may not be reached is asked each time, and so is each job that was tried before.
+    """
+    uri = job.source.uri
+
+    def load() -> dict[str, Any] | None:
+        probe, fault = ask(uri, allowed)
+        if fault is not None:
+            raise _Unkept(fault)
+        return asdict(probe) if probe != Probe() else None
+
+    if job.tried or job.failures:
+        return ask(uri, allowed)
+    user = job.user if has_login(job.source) else None
+    networks = None if allowed is None else [str(network) for network in allowed]
+    try:
+        said = Reads(services.cache).probe(uri, (networks, user), load)
+    except _Unkept as once:
+        return Probe(), once.fault
+    return (Probe(**said) if said else Probe()), None
 
 
 def after(job: Job, found: Seen, at: float, now: float) -> Job:

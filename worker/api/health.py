@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
 from worker import pipeline
+from worker.answers import Answers
 from worker.api.problems import ProblemResponse
 from worker.jobs.errors import Transient
 from worker.jobs.states import State
@@ -29,7 +30,7 @@ class Health:
     """
 
     def __init__(self, services: Services, loops: Callable[[], dict[str, float]]) -> None:
-        self._services = services
+        self._services, self._answers = services, Answers(services)
         self._loops = loops
 
     async def health(self) -> Response:
@@ -79,7 +80,7 @@ class Health:
         """Set what is counted outside of this process; what cannot be asked is left out, never guessed."""
         services, metrics = self._services, self._services.metrics
         try:
-            counts = services.store.counts()
+            counts = self._answers.counts()
             for state in State:
                 metrics.jobs.labels(str(state)).set(counts.get(state, 0))
         except Transient:

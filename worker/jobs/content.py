@@ -33,7 +33,7 @@ def keys(job: Job) -> tuple[str, ...]:
         names = _torrent(job) if job.source.kind in TORRENTS else _file(job)
         if not names:
             return ()
-        owner = job.user if _login(job.source) else None
+        owner = job.user if has_login(job.source) else None
     except ValueError:  # no URL: no door lets it in
         return ()
     common = (job.guarded, job.select, job.seed_ratio or 0.0, owner)
@@ -96,7 +96,8 @@ def normalised(uri: str) -> str:
     return urlunsplit((scheme, f"{login}{host}{port}", parts.path or "/", parts.query, ""))
 
 
-def _login(source: Source) -> bool:
+def has_login(source: Source) -> bool:
+    """Whether its URL has a user or a password in it: then it is never shared between users."""
     return source.kind is not SourceKind.MAGNET and "@" in urlsplit(source.uri).netloc
 
 
@@ -126,7 +127,7 @@ def _file(job: Job) -> list[tuple[str, ...]]:
         return names
     address = normalised(job.source.uri)
     if job.sha256:
-        names.append(("sha256", job.sha256, address if urlsplit(address).query or _login(job.source) else ""))
+        names.append(("sha256", job.sha256, address if urlsplit(address).query or has_login(job.source) else ""))
     if probe is not None and told:
         if probe.etag:
             names.append(("url", address, "etag", probe.etag, str(probe.size)))

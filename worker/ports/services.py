@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -119,6 +119,7 @@ class Services:
 
     Attributes:
         engines: by name; others may be among them the next time they are looked at, but none that was ever there is unknown.
+        again: by the kind of a read of the cache, how it is asked once more with what it was asked by (`Hot`).
     """
 
     settings: Settings
@@ -134,6 +135,7 @@ class Services:
     tiers: Tiers = field(default_factory=FixedTiers)
     pool: Pool = field(default_factory=FixedPool)
     cache: Cache = field(default_factory=NoCache)
+    again: Mapping[str, Callable[..., object]] = field(default_factory=dict)
 
     def drains(self) -> Mapping[str, Drain]:
         """Every engine that is given nothing new: those that are drained, and those that are not set up any more. Raises Transient."""
