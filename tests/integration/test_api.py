@@ -534,6 +534,7 @@ def test_metrics_count_the_jobs_of_every_state_and_the_requests_by_route(http: h
 def test_a_store_that_is_down_leaves_its_gauges_out_of_the_metrics(services: Services) -> None:
     with served(services) as (_, http):
         assert "haul_jobs{" in http.get("/metrics").text
+    services.cache.clear()  # some seconds later
     with served(stalling(services, "counts")) as (_, http):
         answer = http.get("/metrics")
         assert answer.status_code == 200

@@ -24,6 +24,7 @@ from worker.api.health import Health
 from worker.api.jobs import Jobs
 from worker.api.schemas import BandwidthView, EngineList, JobList, JobView, LimitsView, QueueView, WhyView
 from worker.jobs.requests import TORRENT_TEXT_MAX
+from worker.maintenance.warming import Warmer
 from worker.ports import Services
 from worker.settings import Settings, SettingsError
 
@@ -129,10 +130,10 @@ class ApiServer:
         url: where it is reached; the real port when any was asked for.
     """
 
-    def __init__(self, app: FastAPI, listener: socket.socket, ready: Callable[[str], None] | None) -> None:
+    def __init__(self, app: FastAPI, listener: socket.socket, ready: Callable[[str], None] | None, warmer: Warmer | None = None) -> None:
         host, port = listener.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        self._listener = listener
+        self._listener, self._warmer = listener, warmer
         self._started = threading.Event()
         self._thread: threading.Thread | None = None
         config = uvicorn.Config(
@@ -155,6 +156,8 @@ class ApiServer:
             self._server.run([self._listener])
         finally:
             self._listener.close()
+            if self._warmer:
+                self._warmer.stop()
 
     def start(self) -> None:
         """Serve in a thread of its own; returns when requests are answered. Touches neither signals nor logging."""
@@ -176,6 +179,8 @@ class ApiServer:
         if ready:
             ready(self.url)
         self._started.set()
+        if self._warmer:
+            self._warmer.start()
 
 
 class _Server(uvicorn.Server):
@@ -233,7 +238,7 @@ def serve(services: Services, *, host: str, port: int, loops: Loops = dict, read
         SettingsError: the address cannot be had, or would be open to everybody.
     """
     check_host(services.settings, host)
-    return ApiServer(create_app(services, loops), _listen(host, port), ready)
+    return ApiServer(create_app(services, loops), _listen(host, port), ready, Warmer(services))
 
 
 def serve_probes(services: Services, *, host: str, port: int, loops: Loops) -> ApiServer:

@@ -116,7 +116,7 @@ class LayeredCache:
         """See `ports.Cache`."""
         minutes = range(-int(-since // 60), int(until // 60))
         with suppress(Transient):
-            return Asked(*self._shared.rates(minutes[:MINUTES_MAX]))
+            return Asked(*self._shared.rates(minutes[-MINUTES_MAX:]))
         return Asked()
 
     def call_to_warm(self) -> None:
