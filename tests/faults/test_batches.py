@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -105,6 +107,37 @@ def test_what_was_acknowledged_is_there_however_often_the_store_dies(mongo: Mong
             for id, job in known.items():
                 assert found[id].version in (job.version, job.version + 1), "an acknowledged change is gone"
     print(f"{sum(writers.acknowledged)} writes were acknowledged")
+
+
+@fault(
+    "A process that writes to an SQLite store is killed in the middle of batches, again and again",
+    provoked="`kill -9` of it, 3 times or as often as `HAUL_TEST_KILLS` says (200 for the whole proof), while eight of its"
+    " threads record jobs and change them",
+    holds="what a thread was told is recorded is there, in that version or the next; the database is whole",
+)
+@pytest.mark.timeout(3_600)
+def test_what_a_killed_process_was_told_is_recorded_is_there(tmp_path: Path) -> None:
+    path, known = tmp_path / "haul.db", dict[str, int]()
+    for number in range(int(os.environ.get("HAUL_TEST_KILLS", "3"))):
+        command = [sys.executable, "-m", "tests.faults.writer", str(path), str(number)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            begun = len(known)
+            for line in process.stdout:
+                key, _, version = line.partition(" ")
+                known[key] = int(version)
+                if len(known) == begun + BETWEEN + number % 7:
+                    process.kill()
+        assert len(known) >= begun + BETWEEN
+    assert -1 not in known.values(), "nobody else writes these"
+    with closing(open_store(f"sqlite:///{path}")) as store:
+        found = store.get(a_job(key).id for key in known)
+        assert {job.key for job in found.values()} == known.keys(), "an acknowledged job is gone"
+        late = [job.key for job in found.values() if job.version not in (known[job.key], known[job.key] + 1)]
+        assert not late, "an acknowledged change is gone"
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    print(f"of {len(known)} jobs something was acknowledged")
 
 
 def batch_of(first: int) -> list[Job]:
