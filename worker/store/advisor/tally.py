@@ -24,6 +24,10 @@ PLACE_EVERY = 64
 #: Of so many different reads one is followed: whether it brings the same answer again.
 FOLLOW_ONE_IN = 8
 FOLLOWED_MAX = 2_000
+#: Once so many of a shape were followed, one read in so many is looked at at all: what repeats goes on to, and who asks most pays least.
+#: (A prime: no rhythm of a few reads escapes it.)
+FOLLOWED_FIRST = 50
+LOOK_ONE_IN = 31
 #: An answer that is older counts as new: a cache would have forgotten it.
 FOLLOWED_S = 60.0
 #: A plan is asked for again after this.
@@ -116,6 +120,10 @@ class Tallies:
                 return False
             tally.explain_at = now + EXPLAIN_EVERY_S
             return True
+
+    def looks(self, tally: Tally) -> bool:
+        """True for the reads of a shape of which it is worth the time to ask whether they are followed."""
+        return tally.followed < FOLLOWED_FIRST or tally.count % LOOK_ONE_IN == 0
 
     def follows(self, request: int) -> bool:
         """True for the reads, by a hash of all they ask, whose answers are compared."""

@@ -58,7 +58,7 @@ class Watch:
         rows = len(answer) if isinstance(answer, list) else answer if isinstance(answer, int) else 1
         asks = tally.operation
         self._advisor.saw(tally, seconds, rows, command if asks.selects and not asks.by_id and asks.verb is not Verb.INSERT else None)
-        if asks.verb is Verb.FIND and rows <= FOLLOWED_DOCUMENTS_MAX:
+        if asks.verb is Verb.FIND and rows <= FOLLOWED_DOCUMENTS_MAX and self._tallies.looks(tally):
             request = hash(bson.encode(command["filter"]))
             if self._tallies.follows(request):
                 digest = hashlib.blake2b(bson.encode({"_": answer}), digest_size=8).digest()

@@ -49,10 +49,11 @@ class Watched(sqlite3.Connection):
         self._note(sql)
         cursor = super().execute(sql, parameters)
         if sql.lstrip()[:6] == "SELECT" and not self.in_transaction:
-            request = _request(sql, parameters)
-            if self.advisor.tallies.follows(request):
+            tallies = self.advisor.tallies
+            tally = tallies.of(sql, lambda: operation(sql))
+            if tally is not None and tallies.looks(tally) and tallies.follows(request := _request(sql, parameters)):
                 rows = cursor.fetchall()
-                self._answered(sql, request, rows)
+                self._answered(tally, request, rows)
                 return cast(sqlite3.Cursor, Kept(rows))
         return cursor
 
@@ -81,9 +82,8 @@ class Watched(sqlite3.Connection):
             spent[1] += 1
         self._last, self._since = sql, now
 
-    def _answered(self, sql: str, request: int, rows: list[Any]) -> None:
-        tally = self.advisor.tallies.of(sql, lambda: operation(sql)) if self.advisor else None
-        if self.advisor is None or tally is None:
+    def _answered(self, tally: Tally, request: int, rows: list[Any]) -> None:
+        if self.advisor is None:
             return
         tally.rows = max(tally.rows, len(rows))
         if len(rows) <= FOLLOWED_ROWS_MAX:
