@@ -7,20 +7,25 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bson import Int64
 
 from tests.contract.store_jobs import some_jobs
 from tests.integration.test_advisor_path import is_stand_in
 from worker import doing
+from worker.ports import JobFilter
 from worker.store import open_store
 from worker.store.advisor import Advisor, Finding, Kind
 from worker.store.advisor.operation import Operation, Verb, mongo_plan
 from worker.store.advisor.tally import Tallies
 from worker.store.mongo.collection import MongoCollection
 from worker.store.mongo.connection import MongoConnection
+from worker.store.mongo.queries import INDEXES
+from worker.store.mongo.watch import Asker
 from worker.store.sqlite.connections import Connections
 
 SECRET = "hunter2"
@@ -220,6 +225,53 @@ def test_the_advisor_of_a_process_tells_by_itself_and_ends_with_its_store(tmp_pa
 def _forget_plans(advisor: Advisor) -> None:
     for tally in advisor.tallies.all():
         tally.plan, tally.explain_at = None, 0.0
+
+
+# ---- indexes that nobody uses --------------------------------------------------------------------------------------
+
+
+def stats_of(name: str, ops: int, days: float | None, **more: Any) -> dict[str, Any]:
+    """A row of `$indexStats` in the form that MongoDB 5 to 8 document, one of each shard."""
+    since = None if days is None else datetime.now(UTC) - timedelta(days=days)
+    spec = {"v": 2, "key": {"x": 1}, "name": name, **more.pop("spec", {})}
+    return {"name": name, "key": {"x": 1}, "host": "host:27017", "accesses": {"ops": Int64(ops), "since": since}, "spec": spec, **more}
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        ([stats_of("idle", 0, 8), stats_of("used", 5, 8), stats_of("_id_", 0, 90)], ["idle"]),
+        ([stats_of("idle", 0, 8), stats_of("new", 0, 1)], ["idle"]),
+        ([stats_of("idle", 0, 6.9)], []),
+        ([stats_of("idle", 0, None)], []),
+        ([stats_of("busy elsewhere", 0, 8, shard="a"), stats_of("busy elsewhere", 3, 8, shard="b")], []),
+        ([stats_of("moved lately", 0, 8, shard="a"), stats_of("moved lately", 0, 1, shard="b")], []),
+        ([stats_of("unique", 0, 8, spec={"unique": True}), stats_of("ending", 0, 8, spec={"expireAfterSeconds": 60})], []),
+        ([stats_of("in the making", 0, 8, building=True)], []),
+    ],
+    ids=["week", "each by itself", "not yet", "not told", "other shard", "younger shard", "enforcing", "building"],
+)
+def test_an_index_that_the_server_counted_no_use_of_for_a_week_is_found(rows: list[dict[str, Any]], found: list[str]) -> None:
+    asked: list[str] = []
+
+    def command(document: dict[str, Any]) -> dict[str, Any]:
+        asked.append(document["aggregate"])
+        return {"cursor": {"id": 0, "firstBatch": rows if document["aggregate"] == "jobs" else []}}
+
+    findings = Asker(command).unused()
+    assert [finding.operation for finding in findings] == [f"jobs: index {name}" for name in found]
+    assert all(finding.kind is Kind.UNUSED_INDEX and "8.0 days" in finding.evidence for finding in findings)
+    assert set(asked) == set(INDEXES)
+
+
+def test_a_server_is_asked_which_indexes_nobody_uses_and_what_it_does_not_count_is_not_made_up(mongo_url: str) -> None:
+    """The server of the tests answers, and tells of no time since when it counts; a MongoDB of a test is younger than a week."""
+    with closing(open_store(mongo_url)) as store, closing(MongoConnection(mongo_url)) as connection:
+        store.insert(some_jobs(3))
+        assert store.page(JobFilter(), 1).jobs
+        asked = connection.ask({"aggregate": "jobs", "pipeline": [{"$indexStats": {}}], "cursor": {}})
+        assert {row["name"] for row in asked["cursor"]["firstBatch"]} > {"_id_"}
+        assert Asker(connection.ask).unused() == []
 
 
 # ---- plans of MongoDB servers --------------------------------------------------------------------------------------

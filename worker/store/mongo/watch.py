@@ -31,6 +31,7 @@ VERBS: Mapping[str, Verb] = {
 _RANGES = frozenset({"$gt", "$gte", "$lt", "$lte", "$ne", "$nin", "$exists", "$regex"})
 #: An index is called unused once the server has counted for so long.
 UNUSED_DAYS = 7.0
+_ENFORCING = frozenset({"unique", "expireAfterSeconds"})
 #: An answer of more documents is not compared.
 FOLLOWED_DOCUMENTS_MAX = 100
 
@@ -189,15 +190,21 @@ class Asker:
         return Plan(plan.scans, plan.sorts, plan.indexes, tuple(there))
 
     def unused(self) -> Sequence[Finding]:
-        """Indexes of our collections that the server has counted no use of for a week."""
+        """Indexes of our collections that the server has counted no use of for a week, each by what all shards say of it.
+
+        A member of a replica set counts what it was asked itself. Indexes that enforce something have their use all the same.
+        """
         found: list[Finding] = []
         for target in INDEXES:
             asked: Document = {"aggregate": target, "pipeline": [{"$indexStats": {}}], "cursor": {}}
-            rows = self._command(asked)["cursor"]["firstBatch"]
-            since = [each["accesses"].get("since") for each in rows]
-            days = min((_days(each) for each in since if isinstance(each, datetime)), default=0.0)
-            names = [str(each["name"]) for each in rows if each["name"] != "_id_" and not each["accesses"]["ops"]]
-            found += unused("mongodb", target, names, days) if days >= UNUSED_DAYS else []
+            counted: dict[str, tuple[int, float]] = {}
+            for row in self._command(asked)["cursor"]["firstBatch"]:
+                name, ops, days = str(row["name"]), int(row["accesses"]["ops"]), _days(row["accesses"].get("since"))
+                if name != "_id_" and not row.get("building") and not _ENFORCING & {*row.get("spec", {})}:
+                    before, least = counted.get(name, (0, days))
+                    counted[name] = (before + ops, min(least, days))
+            idle = {name: days for name, (ops, days) in counted.items() if not ops and days >= UNUSED_DAYS}
+            found += unused("mongodb", target, sorted(idle), min(idle.values())) if idle else []
         return found
 
     def _there(self, target: str) -> list[Index]:
@@ -210,6 +217,9 @@ def _index(row: Document) -> Index:
     return Index(keys, str(row["name"]), frozenset(row.get("partialFilterExpression") or ()))
 
 
-def _days(since: datetime) -> float:
+def _days(since: object) -> float:
+    """For how long the server has counted; 0 when it does not say."""
+    if not isinstance(since, datetime):
+        return 0.0
     at = since if since.tzinfo else since.replace(tzinfo=UTC)
     return (datetime.now(UTC) - at).total_seconds() / 86_400
