@@ -28,6 +28,7 @@ from tests.bench.bandwidth import bandwidth
 from tests.bench.batching import batching
 from tests.bench.buckets import buckets
 from tests.bench.cache import cache
+from tests.bench.memory import memory
 from tests.origin import Origin
 from worker.ports import Services
 
@@ -174,6 +175,7 @@ BENCHES: Mapping[str, Callable[[Path, int], dict[str, Any]]] = {
     "buckets": buckets,
     "batching": batching,
     "cache": cache,
+    "memory": memory,
 }
 
 if __name__ == "__main__":
