@@ -24,7 +24,7 @@ from worker.cli.servers import start_valkey
 from worker.client import Client
 from worker.jobs.model import Job, Progress, Request, Source, SourceKind, new_job
 from worker.metrics import Metrics
-from worker.ports import Change, JobStore
+from worker.ports import SWEEPER, Change, JobStore
 from worker.store import open_store
 from worker.store.batching import BatchingStore
 from worker.store.mongo import queries
@@ -209,7 +209,7 @@ def _doors(redis_url: str, rounds: int) -> dict[str, Any]:
     app = Celery("bench", broker=redis_url, set_as_current=False)
     app.conf.task_ignore_result = True
     task = app.task(name="bench.enqueue")(_nothing)
-    many, loop, one, delay = [], [], [], []
+    many, loop, one, pending, delay = [], [], [], [], []
     with Client(redis_url) as client:
         spec = {"uri": "https://host.example/some/path/file.iso?token=abc", "user": "bench"}
         task.delay(**spec)
@@ -218,9 +218,12 @@ def _doors(redis_url: str, rounds: int) -> dict[str, Any]:
             specs = [{**spec, "key": f"{turn}:{n}"} for n in range(MANY)]
             many.append(_s(lambda: client.enqueue_many(specs)))  # noqa: B023
             loop.append(_s(lambda: [task.delay(**each) for each in specs]))  # noqa: B023
+            redis, wake = client._coordinator._redis, client._coordinator._keys.wake(SWEEPER)
             for each in specs[:500]:
+                redis.delete(wake)  # nobody was told yet that there is work
                 one.append(_s(lambda: client.enqueue(**each)))  # noqa: B023
                 delay.append(_s(lambda: task.delay(**each)))  # noqa: B023
+                pending.append(_s(lambda: client.enqueue(**each)))  # noqa: B023
             client._coordinator._redis.flushdb()
     return {
         "enqueue_many_s": median(many),
@@ -231,6 +234,8 @@ def _doors(redis_url: str, rounds: int) -> dict[str, Any]:
         "delay_us": median(delay) * 1e6,
         "ratio_one": median(delay) / median(one),
         "limit_one": 0.6,
+        "ratio_one_while_a_nudge_is_pending": median(delay) / median(pending),
+        "limit_pending": 2.5,
     }
 
 

@@ -9,7 +9,8 @@ end
 for i = 3, #ARGV do
   redis.call('XADD', KEYS[1], '*', 'body', ARGV[i])
 end
-redis.call('LPUSH', KEYS[2], '1')
-redis.call('LTRIM', KEYS[2], 0, 0)
-redis.call('EXPIRE', KEYS[2], ARGV[2])
+if redis.call('EXISTS', KEYS[2]) == 0 then -- one that waits is enough
+  redis.call('LPUSH', KEYS[2], '1')
+  redis.call('EXPIRE', KEYS[2], ARGV[2])
+end
 return #ARGV - 2
