@@ -58,6 +58,9 @@ INTAKE_CLAIM_S = 12.0
 #: What the cache may take in each process unless the settings say otherwise, and on a Redis that it shares with the rest.
 CACHE_BYTES = 200_000_000
 CACHE_SHARED_BYTES = 64 * 1024 * 1024
+#: Writes of several callers that go out in one call, unless the settings say otherwise, and what they may say: MongoDB takes 100,000.
+BATCH_ITEMS = 100
+BATCH_ITEMS_MAX = 10_000
 
 assert LEASE_RENEW_S < LEASE_GIVE_UP_S < LEASE_S, "a holder stops by itself before its lease ends"
 assert LEASE_GIVE_UP_S + RPC_TIMEOUT_S <= LEASE_S, "a call begun by a holder ends within its lease"

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from worker.bandwidth import read_budget
 from worker.engine_list import read_lines
-from worker.limits import CACHE_BYTES, FREE_BYTES_MIN, SPACE_RESERVE_BYTES
+from worker.limits import BATCH_ITEMS, BATCH_ITEMS_MAX, CACHE_BYTES, FREE_BYTES_MIN, SPACE_RESERVE_BYTES
 from worker.sizes import read_size, size_or_none
 from worker.stack import Stack
 
@@ -100,6 +100,7 @@ class Settings(BaseSettings):
     aria2c: str | None = None
     qbittorrent: str | None = None
     valkey: str | None = None
+    batch_items: int = Field(default=BATCH_ITEMS, ge=1, le=BATCH_ITEMS_MAX)
 
     @field_validator("engines", mode="before")
     @classmethod

@@ -32,6 +32,8 @@ from worker.store import open_store
 from worker.store.advisor import Advisor
 from worker.store.announcing import announcing
 from worker.store.batching import BatchingStore
+from worker.store.held import Holding
+from worker.store.lane import Bounds
 from worker.supervision.supervisor import Supervisor
 from worker.tiers import LiveTiers
 
@@ -111,7 +113,9 @@ def build(settings: Settings, send: Callable[[str], object] | None = None) -> Se
     advisor = Advisor(partial(coordinator.put_advice, owner), metrics)
     opened = open_store(settings.store_address, profile=settings.profile, metrics=metrics, advisor=advisor)
     cache = build_cache(settings, metrics)
-    store = announcing(BatchingStore(opened, metrics), Forgetting(cache))
+    items = settings.batch_items
+    batching = BatchingStore(opened, metrics, bounds=Bounds(batch_items=items), holding=Holding(rows=items))
+    store = announcing(batching, Forgetting(cache))
     gc.freeze()  # what is loaded stays: without this each full collection walks over all of it, a sixth of an admission's time
     engines, pool = _engines(settings, store)
     services = Services(

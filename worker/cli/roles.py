@@ -34,6 +34,8 @@ def up(while_open: WhileOpen = None) -> None:
     from worker.cli.embedded import EmbeddedStack
 
     settings = _settings()
+    if settings.store_url.get_secret_value():  # ours, where none is named, is made with the data directory
+        _check_store(settings)
     with EmbeddedStack(settings) as stack, bounded_drain(stack.retire, stack.abandon) as asked:
         from worker.celery import run_worker  # while the servers start
 
@@ -111,6 +113,13 @@ def _settings() -> Settings:
 
         check_engines(settings.engines_file, engine_defaults(settings))
     return settings
+
+
+def _check_store(settings: Settings) -> None:
+    """Open the store and close it: what is wrong with its address is told before anything is started."""
+    from worker.store import open_store
+
+    open_store(settings.store_address, profile=settings.profile).close()
 
 
 def _api_of(stack: EmbeddedStack) -> Callable[[Services, Callable[[], dict[str, float]]], ApiServer]:
