@@ -22,10 +22,10 @@ from tests.contract.store_suite import InsertAndApplySuite, LeaseSuite, Opener, 
 from tests.mongo_proxy import MongoProxy, mongo_proxy
 from tests.mongodb import with_options
 from worker.jobs.errors import LeaseLost, Rejected
-from worker.jobs.model import Progress
+from worker.jobs.model import Job, Progress
 from worker.limits import RECORD_BYTES_MAX
 from worker.metrics import Metrics
-from worker.ports import Change, Inserted, JobStore
+from worker.ports import Applied, Change, Inserted, JobStore
 from worker.store import open_store
 from worker.store.batching import BatchingStore
 
@@ -146,6 +146,44 @@ def test_of_many_who_ask_for_one_key_one_creates_it_and_all_get_their_own_beside
     assert [change.won for change in changes].count(True) == 1
     assert all(change.job == now for change in changes)
     assert changes[int(now.events[-1].text)].won
+
+
+def test_of_mixed_bulks_with_keys_that_others_have_and_changes_that_conflict_each_caller_gets_his_own_answers(store: JobStore) -> None:
+    known = [a_job(f"known {n}") for n in range(5)]
+    store.insert(known)
+    stale = [change.new for change in (Change(job, job.noted(NOW, "newer")) for job in known)]
+    assert all(a.won for a in store.apply([Change(job, new) for job, new in zip(known, stale, strict=True)]))
+
+    def bulk(number: int) -> tuple[list[Job], list[Inserted]]:
+        own, shared = [a_job(f"{number} {n}") for n in range(5)], [replace(a_job(f"shared {n}"), priority=number) for n in range(5)]
+        mixed = [job for three in zip(own, shared, known, strict=True) for job in three]
+        return mixed, store.insert(mixed)
+
+    inserted = [answer for answer in at_once(bulk) if isinstance(answer, tuple)]
+    assert len(inserted) == CALLERS
+    records = store.get({job.id for asked, _ in inserted for job in asked})
+    for number, (asked, answers) in enumerate(inserted):
+        assert [answer.job for answer in answers] == [records[job.id] for job in asked]
+        mine = [answer.created for answer in answers]
+        assert mine[0::3] == [True] * 5
+        assert mine[1::3] == [records[job.id].priority == number for job in asked[1::3]]
+        assert mine[2::3] == [False] * 5
+
+    def change(number: int) -> tuple[list[Change], list[Applied]]:
+        old = [records[job.id] if at % 3 < 2 else job for at, job in enumerate(inserted[number][0])]  # the known ones as they were
+        changes = [Change(job, job.noted(NOW, f"by {number}")) for job in old]
+        return changes, store.apply(changes)
+
+    changed = [answer for answer in at_once(change) if isinstance(answer, tuple)]
+    assert len(changed) == CALLERS
+    records = store.get(records)
+    for number, (changes, answers) in enumerate(changed):
+        assert [answer.job for answer in answers] == [records[each.old.id] for each in changes]
+        won = [answer.won for answer in answers]
+        assert won[0::3] == [True] * 5
+        assert won[1::3] == [records[each.old.id].events[-1].text == f"by {number}" for each in changes[1::3]]
+        assert won[2::3] == [False] * 5
+    assert [records[job.id] for job in known] == stale
 
 
 def test_one_callers_lost_lease_wrong_change_or_huge_record_is_his_alone(tmp_path: Path) -> None:
