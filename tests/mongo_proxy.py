@@ -16,6 +16,9 @@ class MongoProxy:
     """Passes whole messages on between clients and the server at `address` (host:port).
 
     Each request has one answer here: clients have to ask with `serverMonitoringMode=poll`.
+
+    Attributes:
+        largest: bytes of the largest message that a client has sent.
     """
 
     def __init__(self, address: str) -> None:
@@ -26,6 +29,7 @@ class MongoProxy:
         self._lock = threading.Lock()
         self._armed: dict[bytes, list[Callable[[], bool]]] = {}
         self._sockets: list[socket.socket] = []
+        self.largest = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def lose_reply(self, command: str, *, times: int = 1, forward: bool = True, then: Callable[[], object] = lambda: None) -> None:
@@ -83,6 +87,7 @@ class MongoProxy:
         with contextlib.suppress(OSError, EOFError), client, server:
             while True:
                 request = _message(client)
+                self.largest = max(self.largest, len(request))
                 if not self._act(request, b"-"):
                     return
                 server.sendall(request)

@@ -16,6 +16,7 @@ import pytest
 
 from tests.contract.store_jobs import NOW, a_job, until
 from tests.faults.catalogue import fault
+from tests.mongo_proxy import mongo_proxy
 from tests.mongodb import MongoServer, mongo_server
 from worker.jobs.errors import Transient
 from worker.jobs.model import Job
@@ -27,6 +28,7 @@ from worker.store.batching import BatchingStore
 WRITERS = 8
 #: Writes that are acknowledged between two kills, at least.
 BETWEEN = 10
+LARGE, LARGE_BYTES = 7, 9_000_000
 WAIT_S = 60.0
 
 
@@ -107,6 +109,23 @@ def test_what_was_acknowledged_is_there_however_often_the_store_dies(mongo: Mong
             for id, job in known.items():
                 assert found[id].version in (job.version, job.version + 1), "an acknowledged change is gone"
     print(f"{sum(writers.acknowledged)} writes were acknowledged")
+
+
+@fault(
+    "A caller gives the store more at once than MongoDB takes in one message",
+    provoked="seven jobs of 9 MB each are recorded in one call, then changed in one call; a proxy looks at the messages",
+    holds="the caller has his seven answers and the records are so; no message is larger than the 48 MB that a server takes",
+)
+def test_more_than_one_message_takes_goes_out_in_several(mongo: MongoServer) -> None:
+    jobs = [replace(a_job(f"{n}"), message="x" * LARGE_BYTES) for n in range(LARGE)]
+    with mongo_proxy(mongo.address) as proxy:
+        url = f"mongodb://{proxy.address}/haul?serverMonitoringMode=poll&timeoutMS=60000"
+        with closing(BatchingStore(open_store(url), Metrics())) as store:
+            assert all(answer.created for answer in store.insert(jobs))
+            changes = [Change(job, job.noted(NOW, "changed", message="y" * LARGE_BYTES)) for job in jobs]
+            assert all(answer.won for answer in store.apply(changes))
+            assert store.get(job.id for job in jobs) == {change.new.id: change.new for change in changes}
+    assert LARGE_BYTES < proxy.largest <= 48_000_000 < LARGE * LARGE_BYTES
 
 
 @fault(
