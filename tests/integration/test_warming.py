@@ -163,7 +163,20 @@ def test_what_cannot_be_read_any_more_is_passed_over(process: MakeServices) -> N
     services = process()
     [id] = some_ids(services, 1)
     known = json.dumps(["job", [id]], separators=(",", ":"))
-    asked_for(services, {'["gone",[1]]': 9, '["jobs",["u",["no such state"],5,null]]': 8, '["limits",[]]': 7, known: 1})
+    asked_for(
+        services,
+        {
+            "no JSON": 12,
+            "{}": 11,
+            '["jobs"]': 11,
+            '["jobs",7]': 10,
+            "7": 10,
+            '["gone",[1]]': 9,
+            '["jobs",["u",["no such state"],5,null]]': 8,
+            '["limits",[]]': 7,
+            known: 1,
+        },
+    )
     done = warm(services)
     assert (done.reads, done.failed) == (1, 2)
 

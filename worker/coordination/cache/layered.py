@@ -15,7 +15,7 @@ from worker.coordination.cache.flights import Flight, Flights
 from worker.coordination.cache.local import Entry, Local
 from worker.coordination.cache.marks import EVERYTHING, WARM, marks_of, marks_to_drop
 from worker.coordination.cache.outbound import Outbound
-from worker.coordination.cache.popular import DAY_S, YESTERDAY, Popular
+from worker.coordination.cache.popular import DAY_S, YESTERDAY, Popular, hot_of
 from worker.coordination.cache.shared import CacheBounds, Shared
 from worker.coordination.cache.tally import Tallies
 from worker.coordination.cache.values import NEGATIVE, decoded, encoded
@@ -110,7 +110,7 @@ class LayeredCache:
                 for text, count in self._shared.asked(day, limit):
                     counts[text] = counts.get(text, 0.0) + worth * count
         first = sorted(counts, key=lambda text: counts[text], reverse=True)[:limit]
-        return [Hot(kind, tuple(again), counts[text]) for text in first for kind, again in (decoded(text.encode()),)]
+        return [hot for text in first if (hot := hot_of(text, counts[text])) is not None]
 
     def asked(self, since: float, until: float) -> Asked:
         """See `ports.Cache`."""

@@ -6,8 +6,8 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from worker.coordination.cache.values import encoded
-from worker.ports.cache import Again, Kind
+from worker.coordination.cache.values import decoded, encoded
+from worker.ports.cache import Again, Hot, Kind
 
 #: One read in so many is counted, by chance, so that no rhythm of readers hides one of them.
 ONE_IN = 8
@@ -22,6 +22,15 @@ KEPT_S = 2 * DAY_S
 RATES_S = 26 * 3_600
 #: What a count of yesterday is worth today.
 YESTERDAY = 0.5
+
+
+def hot_of(text: str, count: float) -> Hot | None:
+    """A read as Redis has it; None for what no process of this version wrote."""
+    try:
+        kind, again = decoded(text.encode())
+    except (ValueError, TypeError):
+        return None
+    return Hot(kind, tuple(again), count) if isinstance(kind, str) and isinstance(again, list) else None
 
 
 @dataclass(slots=True)
