@@ -230,7 +230,7 @@ def test_the_command_warms_what_the_processes_share_and_has_each_of_them_warm_it
         assert answer.exit_code == 0, answer.output
         said = json.loads(answer.stdout.splitlines()[-1])  # before it is the log of the API, which is in the same process here
         assert (said["ok"], said["figures"]["reads"], said["details"]["kinds"]) == (True, 1, {"job": 1})
-        until(lambda: "job" in services.cache.stats().kinds and services.cache.stats().kinds["job"].fills == 1, "the API's own read")
+        until(lambda: "job" in services.cache.stats().kinds and services.cache.stats().kinds["job"].fills >= 1, "the API's own read")
         shown = CliRunner().invoke(app, ["cache", "stats"]).stdout
         assert "75% of 4 reads were found" in shown
         assert f"asked most   job        {id}" in shown

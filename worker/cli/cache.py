@@ -43,7 +43,7 @@ def stats(as_json: options.Json = False) -> None:
 
     with connected() as services:
         seen, hottest = services.cache.stats(), services.cache.hottest(HOTTEST_SHOWN)
-        asked = services.cache.asked(time.time() - RATE_S, time.time())
+        asked = services.cache.asked(time.time() - RATE_S, time.time() + 60)  # with the minute that is not over
     if as_json:
         shared = {name: value for name, value in asdict(seen).items() if name.startswith("shared")}
         hot = [{"kind": each.kind, "again": list(each.again), "count": each.count} for each in hottest]

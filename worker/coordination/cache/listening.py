@@ -58,6 +58,9 @@ class Listening:
                 if (self.heard_at > -inf or not told_of) and not self._closed.is_set():  # once, until it hears again
                     log.warning("the cache hears nothing of other processes and keeps nothing for long", error=type(error).__name__)
                 told_of = True
+            except Exception:
+                if not self._closed.is_set():
+                    raise  # else the process ends: its connections were closed under who was reading, and redis-py has no word for that
             finally:
                 self.heard_at = -inf
                 with suppress(errors.RedisError, OSError):
