@@ -220,3 +220,22 @@ def test_scrapers_of_all_processes_cost_one_count_of_all_jobs_in_some_seconds_an
         begun = time.monotonic()
         until(lambda: queued(http) == queued(beside) == 1, "the new count")
         assert time.monotonic() - begun < 2.0 + 1.0, "the bound, and the look itself"
+
+
+def test_queue_engines_and_limits_are_no_older_than_a_second_whoever_wrote(
+    services: Services, elsewhere: Services, http: httpx.Client
+) -> None:
+    from worker.jobs.model import Request, Source, SourceKind
+
+    def seen() -> tuple[int, int]:
+        return http.get("/v1/queue").json()["jobs"]["queued"], http.get("/v1/limits/u").json()["queued"]
+
+    http.get("/v1/queue")
+    until(lambda: services.cache.stats().live, "the subscription")
+    for number in range(1, 3):
+        assert seen() == (number - 1, number - 1)
+        pipeline.accept(elsewhere, [Request(Source(SourceKind.HTTP, URI), "u", key=f"{number}")])
+        begun = time.monotonic()
+        until(lambda number=number: seen() == (number, number), "the new counts")
+        assert time.monotonic() - begun < 1.0 + 1.0, "the bound, and the look itself"
+        assert all(engine["name"] for engine in http.get("/v1/engines").json()["engines"])
