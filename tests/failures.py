@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tests.contract.test_aria2_failures import CASES, NOT_SHOWN, Row, fault_of, rows
+from tests.contract.test_aria2_failures import CASES, NEVER, SHOWN_BY, Row, fault_of, rows
 from tests.contract.test_qbittorrent_failures import SHOWN
 from worker.engines.qbittorrent import faults as qbittorrent
 from worker.jobs.model import Job, Source, SourceKind, Transfer
@@ -73,12 +73,14 @@ def _name(row: Row) -> str:
     kind, key = row
     if kind == "rest":
         return "code 22 without a status"
+    if kind == "ftp":
+        return f"code 21, “{key}”"
     return f"“{key}”" if kind == "text" else f"{kind} {key}"
 
 
 def _shown(row: Row) -> str:
     cases = [case.name for case in CASES if case.row == row]
-    return ", ".join(cases) if cases else f"({NOT_SHOWN[row]})"
+    return ", ".join(cases) if cases else SHOWN_BY.get(row) or f"never: {NEVER[row]}"
 
 
 def _qbittorrent() -> str:

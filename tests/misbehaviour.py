@@ -10,20 +10,25 @@
 /other/NAME?times=1&size=&seed=       the first `times` requests get another content of the same size
 /garbage/NAME                         bytes that are no HTTP
 /nothing/NAME                         the connection ends without an answer
+/reset/NAME                           the connection is reset without an answer
+/header/NAME?line=                    200 with this line among its headers, as it is; the content is "zz" and a line's end
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-KINDS = frozenset({"loop", "short", "stop", "shifted", "whole", "shrunk", "refuses", "other", "garbage", "nothing"})
+#: How long one of the servers here listens to one connection, and what it reads at once.
+TALK_S, REQUEST_BYTES = 5.0, 65536
+KINDS = frozenset({"loop", "short", "stop", "shifted", "whole", "shrunk", "refuses", "other", "garbage", "nothing", "reset", "header"})
 
 
 class Misbehaviour:
@@ -84,32 +89,114 @@ class Misbehaviour:
     def _nothing(self) -> None:
         self.close_connection = True
 
+    def _header(self) -> None:
+        self.wfile.write(f"HTTP/1.1 200 OK\r\n{self.query['line']}\r\n\r\nzz\r\n".encode())
+        self.close_connection = True
+
+
+#: What a server of FTP says to each command, and first of all.
+FTP_REPLIES: Mapping[str, str] = {
+    "": "220 hello",
+    "USER": "331 and the password?",
+    "PASS": "230 welcome",
+    "TYPE": "200 so be it",
+    "PWD": '257 "/"',
+    "CWD": "250 there you are",
+    "MDTM": "213 20250101000000",
+    "SIZE": "213 1000",
+    "PASV": "227 Entering Passive Mode (127,0,0,1,0,1)",
+}
+
+
+@contextmanager
+def ftp_that_says(**replies: str) -> Iterator[str]:
+    """The ftp URL of a server with these replies in place of its own; `hello` is the first.
+
+    Nobody listens where its second connection would be.
+    """
+    told = {**FTP_REPLIES, "": replies.pop("hello", FTP_REPLIES[""]), **replies}
+
+    def talk(connection: socket.socket) -> None:
+        with connection.makefile("rwb") as lines:
+            said = ""
+            while True:
+                lines.write(f"{told.get(said, '502 what?')}\r\n".encode())
+                lines.flush()
+                if not (line := lines.readline()):
+                    return
+                said = line.split()[0].decode().upper()
+
+    with _serving(talk) as port:
+        yield f"ftp://127.0.0.1:{port}/directory/x"
+
 
 @contextmanager
 def untrusted(directory: Path) -> Iterator[str]:
     """The https URL of a server whose certificate nobody signed."""
-    certificate = directory / "certificate.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    made += ["-subj", "/CN=127.0.0.1", "-keyout", str(certificate), "-out", str(directory / "signed.pem")]
+    context = signed(directory / "untrusted.pem")
+
+    def talk(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secured:
+            secured.recv(1)
+
+    with _serving(talk) as port:
+        yield f"https://127.0.0.1:{port}/x"
+
+
+@contextmanager
+def breaking_off(certificate: Path) -> Iterator[str]:
+    """The https URL of a server that ends the connection inside its answer, without the word that TLS has for an end."""
+    context = signed(certificate)
+
+    def talk(connection: socket.socket) -> None:
+        secured = context.wrap_socket(connection, server_side=True)
+        secured.recv(REQUEST_BYTES)
+        secured.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
+        os.close(secured.detach())
+
+    with _serving(talk) as port:
+        yield f"https://127.0.0.1:{port}/x"
+
+
+def signed(certificate: Path) -> ssl.SSLContext:
+    """What a server with a certificate of its own needs; written to a file, for those that are to trust it."""
+    key = certificate.with_suffix(".key")
+    made = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=127.0.0.1",
+    ]
+    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(made, check=True, capture_output=True, timeout=30)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(directory / "signed.pem", certificate)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+@contextmanager
+def _serving(talk: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A port of this machine where each connection is talked to."""
+
+    def handle(connection: socket.socket) -> None:
+        connection.settimeout(TALK_S)
+        with connection, suppress(OSError):
+            talk(connection)
 
     def serve() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection:
-                connection.settimeout(5)
-                try:
-                    with context.wrap_socket(connection, server_side=True) as secured:
-                        secured.recv(1)
-                except OSError:
-                    continue
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=handle, args=(listener.accept()[0],), daemon=True).start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, daemon=True).start()
-        yield f"https://127.0.0.1:{listener.getsockname()[1]}/x"
+        yield listener.getsockname()[1]
         listener.shutdown(socket.SHUT_RDWR)

@@ -40,6 +40,10 @@ class Aria2Harness:
         self._server.process.kill()
         self._server.process.wait()
 
+    def end(self) -> None:
+        """Ask it to end, as its owner does."""
+        self._server.process.terminate()
+
     def close(self) -> None:
         self.engine.close()
         self.kill()

@@ -17,19 +17,25 @@ from worker.ports import Fault
 _STATUS = re.compile(r"status=(\d{3})")
 NO_ADDRESS = "No URI available"
 #: Codes for files that cannot be made or written, whatever the reason; the text tells when it is a full disk.
+FTP_CODE = 21
 FILE_CODES, FULL = frozenset({14, 15, 16, 17, 18}), ("No space left", "Disk quota exceeded")
 
 _TOO_SLOW = Fault(Cause.INTERRUPTED, True, "the download was too slow")
 #: aria2 has each torrent once; what it says of a second one is no failure, for the first ends.
 _ALREADY = Fault(Cause.ENGINE, True, "aria2 has the same torrent for another job", wait=Reason.DUPLICATE)
+#: No two jobs share a directory, so it is one source that names a file, or a torrent, twice.
+TWICE = Fault(Cause.SOURCE, False, "the source names the same file or torrent twice")
 #: Before 1.37 aria2 computes a wrong infohash for torrents of both versions, so no peer and no tracker knows it.
 MISREAD = Fault(Cause.UNSUPPORTED, False, "this aria2 cannot read torrents of both versions: install aria2 1.37", elsewhere=True)
 _BAD_TORRENT = Fault(Cause.SOURCE, False, "the torrent is broken")
 _CUT = Fault(Cause.INTERRUPTED, True, "the connection broke again and again")
 UNKNOWN = Fault(Cause.ENGINE, True, "aria2 gave up without saying why", elsewhere=True)
 _UNREADABLE = Fault(Cause.HTTP, False, "the server's answer cannot be read")
+_NO_CONNECTION = Fault(Cause.UNREACHABLE, True, "no connection to the server")
+_OPTION = Fault(Cause.ENGINE, False, "aria2 refused an option", elsewhere=True)
 #: aria2 tells no status here, only its last word, that no address is left.
 REST_REFUSED = Fault(Cause.INTERRUPTED, True, "the connection broke, and the server refused the rest", anew=True)
+_FORBIDDEN = Fault(Cause.FORBIDDEN, False, "the server wants a user name and password, or other ones")
 _NO_FILE = Fault(Cause.HTTP, False, "the server did not answer with the file")
 
 #: Codes that stand for a status, which aria2's text tells; and what they mean when it does not.
@@ -47,7 +53,7 @@ BY_CODE: Mapping[int, Fault] = {
     8: Fault(Cause.INTERRUPTED, False, "the server cannot continue a broken download", anew=True),
     9: NO_SPACE,
     10: Fault(Cause.DISK, False, "what is on the disk does not fit the file any more", anew=True),
-    11: _ALREADY,
+    11: TWICE,
     12: _ALREADY,
     13: Fault(Cause.DISK, False, "a file of that name is in the way", elsewhere=True),
     14: Fault(Cause.DISK, False, "the file could not be renamed", elsewhere=True),
@@ -59,11 +65,11 @@ BY_CODE: Mapping[int, Fault] = {
     20: Fault(Cause.SOURCE, False, "the metalink document is broken"),
     21: Fault(Cause.HTTP, False, "the FTP server refused the command"),
     23: Fault(Cause.HTTP, False, "too many redirects"),
-    24: Fault(Cause.FORBIDDEN, False, "the server wants a user name and password, or other ones"),
+    24: _FORBIDDEN,
     25: _BAD_TORRENT,
     26: _BAD_TORRENT,
     27: Fault(Cause.SOURCE, False, "the magnet link is broken"),
-    28: Fault(Cause.ENGINE, False, "aria2 refused an option", elsewhere=True),
+    28: _OPTION,
     30: Fault(Cause.ENGINE, True, "aria2 could not read the request", elsewhere=True),
     32: Fault(Cause.CHECKSUM, False, "the checksum does not match", elsewhere=True, anew=True),
 }
@@ -72,20 +78,32 @@ BY_CODE: Mapping[int, Fault] = {
 BY_TEXT: tuple[tuple[str, Fault], ...] = (
     ("Connection refused", Fault(Cause.UNREACHABLE, True, "the server refuses connections")),
     ("SSL/TLS handshake failure", Fault(Cause.UNREACHABLE, False, "no secure connection could be made (TLS)")),
-    ("Failed to establish connection", Fault(Cause.UNREACHABLE, True, "no connection to the server")),
+    ("Failed to establish connection", _NO_CONNECTION),
+    ("Failed to connect", _NO_CONNECTION),
+    ("Network problem", _NO_CONNECTION),
     (NO_ADDRESS, _CUT),
     ("EOF", _CUT),
     ("Connection reset", _CUT),
     ("Failed to receive", _CUT),
     ("Failed to send", _CUT),
-    ("Timeout", Fault(Cause.UNREACHABLE, True, "the server did not answer in time")),
     ("HTTP header", _UNREADABLE),
     ("Bad status code", _UNREADABLE),
+    ("must be positive integer", _UNREADABLE),
+    ("Bad chunk size", _UNREADABLE),
+    ("Transfer encoding", _UNREADABLE),
+    ("may not be a valid URI", Fault(Cause.HTTP, False, "the server redirects to an address that aria2 cannot fetch")),
     ("Bencode", _BAD_TORRENT),
     ("torrent metainfo", _BAD_TORRENT),
     ("Download aborted", Fault(Cause.ENGINE, False, "aria2 cannot go on from what is on the disk", elsewhere=True, anew=True)),
     ("No URI to download", Fault(Cause.SOURCE, False, "aria2 cannot read this address")),
-    ("unrecognized URI", Fault(Cause.UNSUPPORTED, False, "aria2 cannot fetch this kind of address")),
+    ("processing the option", _OPTION),
+)
+#: For code 21, in the same way: FTP's own statuses, and its second connection, which carries the file.
+FTP_TEXT: tuple[tuple[str, Fault], ...] = (
+    ("status=530", _FORBIDDEN),
+    ("Connection failed", Fault(Cause.BUSY, True, "the FTP server takes no more connections now")),
+    ("Failed to establish connection", _NO_CONNECTION),
+    (NO_ADDRESS, _CUT),
 )
 
 
@@ -100,6 +118,5 @@ def fault(code: str, text: str) -> Fault:
         return Fault(said.cause, said.passing, said.text, anew=said.anew)
     if number in FILE_CODES and any(words in text for words in FULL):
         return NO_SPACE
-    if number in BY_CODE:
-        return BY_CODE[number]
-    return next((found for words, found in BY_TEXT if words in text), UNKNOWN)
+    told = FTP_TEXT if number == FTP_CODE else () if number in BY_CODE else BY_TEXT
+    return next((found for words, found in told if words in text), BY_CODE.get(number, UNKNOWN))

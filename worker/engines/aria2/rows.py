@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from worker.engines.aria2.faults import MISREAD, fault
+from worker.engines.aria2.faults import MISREAD, TWICE, fault
 from worker.jobs.directories import WORK
 from worker.jobs.model import Progress
 from worker.jobs.states import Phase
-from worker.ports import Item, ItemStatus
+from worker.ports import Fault, Item, ItemStatus
 
 Row = dict[str, Any]
 
@@ -30,6 +30,7 @@ CHAIN_KEYS: Sequence[str] = ["gid", "status", "dir", "errorCode", "errorMessage"
 LINKS_MAX = 8
 #: A file without control file is in the way; a file cannot be created. `submit` heals both, see `curable`.
 IN_THE_WAY, NOT_CREATED = "13", "16"
+KNOWN = "12"
 
 
 def chains(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -94,7 +95,7 @@ def _item(root: str, chain: list[Row], transfer: str | None) -> Item | None:
         transfer,
         _progress(rows),
         _phase(rows) if status is ItemStatus.RUNNING else None,
-        fault(failed.get("errorCode", ""), failed.get("errorMessage", "")) if failed else None,
+        _fault(failed, rows) if failed else None,
         seeding=status is ItemStatus.COMPLETE and any(row["status"] == "active" for row in rows),
     )
 
@@ -120,6 +121,13 @@ def _status(rows: list[Row]) -> ItemStatus | None:
 
 def _seeds(row: Row) -> bool:
     return row.get("seeder") == "true" and row["status"] == "active" and 0 < int(row["totalLength"]) == int(row["completedLength"])
+
+
+def _fault(failed: Row, rows: Sequence[Row]) -> Fault:
+    """Why a leaf failed; a torrent that aria2 has for another leaf of the same chain is never free for this one."""
+    if failed.get("errorCode") == KNOWN and any(row is not failed and row.get("infoHash") == failed.get("infoHash") for row in rows):
+        return TWICE
+    return fault(failed.get("errorCode", ""), failed.get("errorMessage", ""))
 
 
 def _is_metadata(row: Row) -> bool:
