@@ -174,9 +174,11 @@ def build_supervisor(services: Services) -> Supervisor:
     Raises:
         SettingsError: it is to run guarded engines only, and one is not proved to be.
     """
-    if services.settings.egress == "strict":
-        guard.require(services)
-    return Supervisor(services, pipeline.sweep)
+    if services.settings.egress != "strict":
+        return Supervisor(services, pipeline.sweep)
+    proofs = guard.Proofs(services.settings)
+    guard.require(services, proofs)
+    return Supervisor(services, pipeline.sweep, proofs.unproved)
 
 
 def volume(settings: Settings) -> Path:

@@ -63,8 +63,18 @@ def test_the_strict_mode_waits_for_an_engine_that_does_not_answer_yet(
     wiring.build_supervisor(services_in("strict", tmp_path, store))
     assert answers == []
     answers.append(Transient("engine fake", "no answer in time"))
+    services = services_in("strict", tmp_path, store)
     with pytest.raises(SettingsError, match="no answer in time"):
-        guard.require(services_in("strict", tmp_path, store), wait_s=0.0)
+        guard.require(services, guard.Proofs(services.settings), wait_s=0.0)
+
+
+def test_an_engine_is_proved_once_and_one_at_another_address_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[str | None] = [REACHED, None, REACHED]
+    monkeypatch.setattr(guard, "unproved", lambda engine, settings: answers.pop(0))
+    first, changed = FakeEngine(str(tmp_path)), FakeEngine(str(tmp_path))
+    proofs = guard.Proofs(load())
+    assert [proofs.unproved(first) for _ in range(3)] == [REACHED, None, None]
+    assert proofs.unproved(changed) == REACHED
 
 
 def test_health_says_in_words_what_risk_is_left(tmp_path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:

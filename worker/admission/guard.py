@@ -35,7 +35,10 @@ WORDS: Mapping[str, str] = {
         " themselves, and torrents speak to whom trackers and the DHT name. deploy/egress.sh and HAUL_EGRESS=guarded close that"
     ),
     "guarded": "guarded: the kernel or a proxy is said to keep the engines out of private networks; haul health --deep tries it",
-    "strict": "strict: supervisors start once each engine was seen to be kept out of private networks; haul health --deep tries it again",
+    "strict": (
+        "strict: an engine is given work once it was seen to be kept out of private networks, at the start or when it is added;"
+        " haul health --deep tries it again"
+    ),
 }
 
 
@@ -97,7 +100,24 @@ def unproved(engine: Engine, settings: Settings) -> str | None:
     return None
 
 
-def require(services: Services, wait_s: float = START_S) -> None:
+class Proofs:
+    """Which engines were proved by this process; one that is reached at another address since is another engine."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._proved: dict[str, Engine] = {}
+
+    def unproved(self, engine: Engine) -> str | None:
+        """As the function of that name, for an engine that is not proved yet; None at once for one that is."""
+        if self._proved.get(engine.name) is engine:
+            return None
+        why = unproved(engine, self._settings)
+        if why is None:
+            self._proved[engine.name] = engine
+        return why
+
+
+def require(services: Services, proofs: Proofs, wait_s: float = START_S) -> None:
     """Return once every engine is proved to be guarded; for the mode `strict`.
 
     Raises:
@@ -107,7 +127,7 @@ def require(services: Services, wait_s: float = START_S) -> None:
     for name, engine in services.engines.items():
         while True:
             try:
-                why = unproved(engine, services.settings)
+                why = proofs.unproved(engine)
                 break
             except Transient as error:
                 why = str(error)

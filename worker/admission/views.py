@@ -67,6 +67,8 @@ def engine_trouble(services: Services, name: str) -> str | None:
 
 def trouble(snapshot: EngineSnapshot, now: float) -> str | None:
     """What is wrong with an engine, in words that go on from its name; None when nothing is."""
+    if snapshot.unproved:
+        return snapshot.error
     if snapshot.silent_since is not None:
         return f"has not answered for {duration(max(0.0, now - snapshot.silent_since))}"
     if snapshot.error is not None:

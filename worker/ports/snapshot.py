@@ -11,6 +11,7 @@ class EngineSnapshot:
     """What an engine's owner saw last, shared with every process for `SNAPSHOT_TTL_S`.
 
     Attributes:
+        error: why it is not looked after now; None when it is. `unproved`: because it was not yet seen to be kept out of private networks.
         foreign: how many of the items are not ours; they are left alone.
         limit: bytes a second that it is held to.
         wants: what it can use of a budget, in bytes a second; None for all it is given.
@@ -54,3 +55,4 @@ class EngineSnapshot:
     done: int = 0
     waiting: int = 0
     version: str | None = None
+    unproved: bool = False

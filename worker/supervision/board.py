@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 
 from worker import logs
 from worker.jobs.errors import Transient
@@ -63,9 +64,11 @@ class Board:
             self._services.store.record_progress(changed, lease)
         self._stored, self._stored_at = self._shown, time.monotonic()
 
-    def share(self, poll: Poll | None, error: str | None = None, *, foreign: int = 0, share: Share | None = None) -> bool:
-        """Share what the last look saw, or why it failed; false when nobody could see the engine before."""
-        snapshot, known = self._snapshot(poll, error, foreign, share or Share()), True
+    def share(
+        self, poll: Poll | None, error: str | None = None, *, foreign: int = 0, share: Share | None = None, unproved: bool = False
+    ) -> bool:
+        """Share what the last look saw, or why it failed or there was none; false when nobody could see the engine before."""
+        snapshot, known = replace(self._snapshot(poll, error, foreign, share or Share()), unproved=unproved), True
         try:
             known = self._services.coordinator.put_snapshot(snapshot)
         except Transient as away:

@@ -39,7 +39,7 @@ class Owner:
     """The loop of one engine. `tick` is one turn of it; `run` turns until told to stop.
 
     What it remembers between ticks (`watched`) only saves reading: it is made anew from the store when the lease is won
-    and every minute.
+    and every minute. `stopping` is true once it was told to end.
     """
 
     def __init__(self, services: Services, engine: Engine) -> None:
@@ -63,12 +63,12 @@ class Owner:
         self._failover = Failover(services, engine, self._health, self._board, self._corrections, self._again)
         self._token, self._loaded_at = 0, float("-inf")
         self._error: str | None = None
-        self._stopping = False
+        self.stopping = False
 
     def run(self) -> None:
         """Turn until `retire`; then write the last progress and let the lease go."""
         pause_s = TICK_S
-        while not self._stopping:
+        while not self.stopping:
             moved = self._turn()
             self.ticked_at = time.monotonic()
             pause_s = TICK_MIN_S if moved else min(TICK_S, 2 * pause_s)
@@ -77,7 +77,7 @@ class Owner:
 
     def retire(self) -> None:
         """Make `run` return after the turn it is in; asks nobody."""
-        self._stopping = True
+        self.stopping = True
 
     def _turn(self) -> int:
         try:
@@ -282,7 +282,7 @@ class Owner:
         self._rest(STANDBY_S)
 
     def _rest(self, seconds: float) -> None:
-        if not self._stopping:
+        if not self.stopping:
             self._services.coordinator.rest(self.engine.name, seconds)
 
     def _last_words(self) -> None:

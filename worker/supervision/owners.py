@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from worker.ports import Engine, Services
 from worker.supervision.owner import Owner
+from worker.supervision.probation import Probation, Prove
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +23,14 @@ class _Loop:
 
 
 class Owners:
-    """By engine. `follow` is called by one thread; the rest by any, `retire` by a signal handler, too."""
+    """By engine. With `prove` each is looked after once it is proved to be guarded.
 
-    def __init__(self, services: Services) -> None:
+    `follow` is called by one thread; the rest by any, `retire` by a signal handler, too.
+    """
+
+    def __init__(self, services: Services, prove: Prove | None = None) -> None:
         self._services = services
+        self._prove = prove
         self._loops: dict[str, _Loop] = {}
         self._retired = False
 
@@ -70,9 +75,13 @@ class Owners:
 
     def _started(self, engine: Engine) -> _Loop:
         owner = Owner(self._services, engine)
-        thread = threading.Thread(target=owner.run, name=f"engine-{engine.name}", daemon=True)
+        thread = threading.Thread(target=self._run, args=(owner, engine), name=f"engine-{engine.name}", daemon=True)
         thread.start()
         return _Loop(engine, owner, thread)
+
+    def _run(self, owner: Owner, engine: Engine) -> None:
+        if self._prove is None or Probation(self._services, engine, self._prove).passed(owner):
+            owner.run()
 
     def _forget(self, name: str) -> None:
         """Take an engine that left out of the metrics."""

@@ -13,6 +13,7 @@ from worker.limits import LOOPS_STOP_S, NUDGE_S, SWEEP_S
 from worker.ports import SWEEPER, Services, Step
 from worker.supervision.abandoned import Abandoned
 from worker.supervision.owners import Owners
+from worker.supervision.probation import Prove
 
 SWEEPER_REST_S = 2.0
 SWEEP_AGAIN_S = 0.05
@@ -29,12 +30,13 @@ class Supervisor:
 
     Args:
         sweep: looks for work of every step and nudges those that have some, which it returns.
+        prove: whether an engine is kept out of private networks; each is looked after only once it is. None asks nobody.
     """
 
-    def __init__(self, services: Services, sweep: Callable[[Services], object]) -> None:
+    def __init__(self, services: Services, sweep: Callable[[Services], object], prove: Prove | None = None) -> None:
         self._services = services
         self._sweep = sweep
-        self._owners = Owners(services)
+        self._owners = Owners(services, prove)
         self._abandoned = Abandoned(services)
         self._stopping = threading.Event()
         self._swept_at = time.monotonic()
