@@ -24,7 +24,7 @@ from tests.chaos import plan
 from tests.chaos.alone import Alone
 from tests.chaos.fleet import SLOTS, Fleet
 from tests.chaos.tokens import Disturbances
-from tests.chaos.verdict import judge
+from tests.chaos.verdict import judge, moves
 from tests.chaos.wishes import Users, draw
 from worker import pipeline
 from worker.client import Client
@@ -47,6 +47,8 @@ ASKING = 0.9
 #: The budget of bandwidth as an operator changes it: from which share of the run on, and in bytes a second.
 BUDGETS = ((0.15, 24 << 20), (0.5, 4 << 20), (0.8, 12 << 20))
 HELD_S = 60.0
+#: What nobody asks for is found within a minute, twice, and removed.
+LEFT_S = 180.0
 #: What takes or gives start tokens.
 TOKENS = ("prefork", "threads", "redis", "mongodb")
 #: In the timeline of a job that has its file by another's download.
@@ -91,6 +93,7 @@ class Chaos:
         quiet = self._until(lambda: self._quiet() or self._still(), QUIET_S, "all jobs have ended and all is told") and self._quiet()
         now = time.monotonic()
         held = self._until(self._held, HELD_S, "the engines are held to the budget that was set last")
+        tidy = self._until(lambda: self._left() == 0, LEFT_S, "the engines have nothing that nobody asks for")
         self._until(lambda: not self._alone.missing, 60, "the engines alone have everything")
         self._alone.stop()
         self._users.close()
@@ -100,9 +103,11 @@ class Chaos:
         verdict = judge(self._wishes, self._jobs, self._fleet.origin, self._deaths, channels, self._fleet.downloads, self._disturbed)
         return {
             **verdict.as_dict(),
-            "good": verdict.good and quiet and held and not self._fleet.receiver.wrong,
+            "good": verdict.good and quiet and held and tidy and not self._fleet.receiver.wrong,
             "asked": len(self._wishes),
             "budget_held": held,
+            "left_at_engines": self._left(),
+            "moved": sum(bool(moves(job)) for job in self._jobs.values()),
             "followed": sum(FOLLOWED in event.text for job in self._jobs.values() for event in job.events),
             "refused": sum(job.cause is Cause.REFUSED for job in self._jobs.values()),
             "webhooks_wrong": self._fleet.receiver.wrong[:5],
@@ -152,6 +157,12 @@ class Chaos:
             return not self._budgets and all(parts) and sum(parts) <= budget and pipeline.bandwidth(self._fleet.services)["in_force"]
         return False
 
+    def _left(self) -> int:
+        failed = {job.transfer.id for job in self._jobs.values() if job.state is State.FAILED and job.transfer}  # for a retry
+        with suppress(Transient):
+            return self._fleet.left(failed)
+        return -1
+
     def _strike(self, blow: plan.Blow) -> None:
         at = time.monotonic()
         while not plan.strike(self._fleet, blow):
@@ -159,7 +170,7 @@ class Chaos:
                 self._struck["nobody there"] += 1
                 return
             self._turn(0.0)
-        if blow.target in SLOTS and blow.kind in ("kill -9", "restart"):
+        if blow.target in SLOTS and blow.kind in ("kill -9", "restart", "away"):
             self._deaths[blow.target].append(time.monotonic())
         if blow.target == "redis" and blow.kind in ("kill -9", "restart"):
             self._disturbed.losses.append(time.time())

@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -26,7 +26,9 @@ from worker.engines.registry import build_engines
 from worker.ports import Engine, Services
 from worker.settings import load
 
-SLOTS = {"aria2": 24, "qbittorrent": 8}
+SLOTS = {"aria2": 16, "aria2-2": 8, "qbittorrent": 8}
+#: Engines that can take each other's jobs, after so long without an answer.
+PAIR, FAILOVER_S = ("aria2", "aria2-2"), 10.0
 #: What restarts a dead process waits so long.
 RESTART_S = (0.1, 2.0)
 #: What starts of the tier `free` go through; so slow that they have to wait.
@@ -180,7 +182,7 @@ class Fleet:
             downloads = self.directory / f"{prefix}downloads"
             downloads.mkdir(exist_ok=True)
             servers = {
-                "aria2": start_aria2c(aria2c_program(), directory, downloads, slots=SLOTS["aria2"]),
+                "aria2": start_aria2c(aria2c_program(), directory, downloads, slots=sum(SLOTS[name] for name in PAIR)),
                 "qbittorrent": start_qbittorrent(qbittorrent_program(), directory, downloads, slots=SLOTS["qbittorrent"], discovery=False),
             }
             for name, server in servers.items():
@@ -189,6 +191,8 @@ class Fleet:
                     self.alone[name] = _Server(server)
                 else:
                     self._add_server(name, server)
+        (second := self.directory / "engines-2").mkdir()
+        self._add_server(PAIR[1], start_aria2c(aria2c_program(), second, self.downloads, slots=SLOTS[PAIR[1]]))
         if self._store == "mongodb":
             mongo = MongoServer(self.directory / "mongodb")
             self._held.callback(mongo.kill)
@@ -235,6 +239,7 @@ class Fleet:
             "redis_url": self._address("redis", direct=direct),
             "engines": ",".join(engines),
             "allow_networks": "127.0.0.0/8",
+            "failover_s": f"{FAILOVER_S:g}",
             "tiers": str(self.directory / "tiers.toml"),
             "webhooks": self.receiver.url,
             "webhook_secret": "chaos",
@@ -252,6 +257,11 @@ class Fleet:
             environment[port] = str(self._ports[name])
         return environment
 
+    def left(self, kept: Container[str]) -> int:
+        """Items of the engines, and work directories but those of some transfers; when no job is open, they are nobody's."""
+        items = sum(len(engine.poll().items) for engine in self.services.engines.values())
+        return items + sum(path.name not in kept for path in self.downloads.glob(".haul/*"))
+
     def engines_alone(self) -> dict[str, Engine]:
         """Adapters for the engines that nobody else uses."""
         downloads = self.directory / "alone-downloads"
@@ -260,10 +270,8 @@ class Fleet:
 
     def engines_themselves(self) -> list[EngineItself]:
         """The engines, asked past our adapters."""
-        aria2, qbittorrent = self.members["aria2"], self.members["qbittorrent"]
-        assert isinstance(aria2, _Server)
-        assert isinstance(qbittorrent, _Server)
-        return [Aria2(aria2.server), Qbittorrent(qbittorrent.server)]
+        servers = {name: member.server for name in SLOTS if isinstance(member := self.members[name], _Server)}
+        return [Aria2(server) if name in PAIR else Qbittorrent(server) for name, server in servers.items()]
 
     # ---- life and death ----
 
@@ -273,6 +281,15 @@ class Fleet:
         for member in self._twins(name):
             if member.alive:
                 os.kill(member.pid, number)
+        return hit
+
+    def away(self, name: str, seconds: float) -> bool:
+        """Kill a member and its twin, which are started again so much later; false when it is dead."""
+        hit = self.kill(name)
+        for place, member in enumerate(self._twins(name)):
+            while member.alive:
+                time.sleep(0.01)
+            self._due[f"{name}/{place}"] = time.monotonic() + seconds
         return hit
 
     def freeze(self, name: str, seconds: float) -> bool:
@@ -310,7 +327,7 @@ class Fleet:
                     member.restart()
 
     def heal(self) -> None:
-        """End every fault that lasts."""
+        """End every fault that lasts; what is away comes back in its time."""
         for name in list(self._frozen):
             self._wake(name)
         for name in self._holes:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet import FAILOVER_S, PAIR, Fleet
 
 #: Seconds between two faults, on average.
 GAP_S = 1.5
@@ -17,6 +17,8 @@ GAP_S = 1.5
 FROZEN_S = 12.0
 FROZEN_LONG_S = 40.0
 HOLE_S = 12.0
+#: An engine that is away is so for longer than its jobs wait for it, at least.
+AWAY_S = (FAILOVER_S + 8.0, FAILOVER_S + 20.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ KINDS = {
     "cut": (14, 0.0),
     "black hole": (6, HOLE_S),
     "kill a child": (14, 0.0),
+    "away": (4, AWAY_S[1]),
 }
 #: Supervisors and the store are rarer: after each death of an owner nobody looks after the engine for half a minute.
 WEIGHTS = {
@@ -54,6 +57,7 @@ WEIGHTS = {
     "api": 3,
     "redis": 3,
     "aria2": 4,
+    "aria2-2": 3,
     "qbittorrent": 3,
     "prefork": 4,
     "threads": 4,
@@ -61,16 +65,18 @@ WEIGHTS = {
 
 
 def draw(chance: random.Random, count: int, members: list[str], proxies: list[str]) -> Iterator[Blow]:
-    """So many faults, one after the other."""
+    """So many faults, one after the other; in each run, however short, an engine is away for long."""
     kinds, weights = list(KINDS), [weight for weight, _ in KINDS.values()]
-    for _ in range(count):
-        kind = chance.choices(kinds, weights)[0]
-        targets = ["prefork"] if kind == "kill a child" else proxies if kind in ("cut", "black hole") else members
+    some = {"kill a child": ["prefork"], "cut": proxies, "black hole": proxies, "away": list(PAIR)}
+    for number in range(count):
+        kind = "away" if number == count // 3 else chance.choices(kinds, weights)[0]
+        targets = some.get(kind, members)
         target = chance.choices(targets, [WEIGHTS[name] for name in targets])[0]
         longest = KINDS[kind][1]
         if kind == "freeze" and target.startswith("supervisor"):
             longest = FROZEN_LONG_S
-        yield Blow(chance.expovariate(1 / GAP_S), kind, target, chance.uniform(0.5, longest) if longest else 0.0)
+        shortest = AWAY_S[0] if kind == "away" else 0.5
+        yield Blow(chance.expovariate(1 / GAP_S), kind, target, chance.uniform(shortest, longest) if longest else 0.0)
 
 
 def strike(fleet: Fleet, blow: Blow) -> bool:
@@ -78,6 +84,7 @@ def strike(fleet: Fleet, blow: Blow) -> bool:
     blows: dict[str, Callable[[], bool]] = {
         "kill -9": lambda: fleet.kill(blow.target),
         "restart": lambda: fleet.kill(blow.target, signal.SIGTERM),
+        "away": lambda: fleet.away(blow.target, blow.seconds),
         "freeze": lambda: fleet.freeze(blow.target, blow.seconds),
         "cut": lambda: fleet.proxies[blow.target].cut() > 0,
         "black hole": lambda: fleet.swallow(blow.target, blow.seconds),

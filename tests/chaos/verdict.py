@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.alone import PREFIX
-from tests.chaos.fleet import BURST, RATE
+from tests.chaos.fleet import BURST, PAIR, RATE
 from tests.chaos.tokens import Disturbances, exceeded, starts
 from tests.chaos.wishes import Wish
 from tests.origin import Origin
@@ -20,6 +20,8 @@ from worker.jobs.states import Cause, State
 
 #: Jobs that are named with what is wrong with them.
 NAMED_MAX = 20
+#: In the timeline of a job whose engine was away for too long.
+MOVED = "goes on at another engine"
 #: What was served so short before an engine died may not have been on its disk.
 SETTLED_S = 1.0
 
@@ -102,7 +104,8 @@ def judge(
             verdict.wrong += 1
             verdict.note("downloaded though it fits nowhere", wish, _story(job))
         if wish.like is None:  # whoever wanted the same may have fetched it for himself, when the others were done or gave up
-            _check_ends(verdict, wish, job, ends.get(wish.name(), []), deaths.get(wish.engine, ()), wanted[wish.name()])
+            its = [death for engine in (PAIR if wish.anywhere else (wish.engine,)) for death in deaths.get(engine, ())]
+            _check_ends(verdict, wish, job, ends.get(wish.name(), []), its, wanted[wish.name()] + moves(job))
         for channel, ids in told.items():
             _check_told(verdict, wish, job, channel, ids.get(job.id, []))
     verdict.served_over_needed = _ratio(origin, [wish for wish in wishes if wish.id in jobs and jobs[wish.id].state is State.DONE], "c")
@@ -140,6 +143,11 @@ def _check_ends(verdict: Verdict, wish: Wish, job: Job, ends: Sequence[tuple[flo
         else:
             verdict.twice += 1
             verdict.note("twice", wish, f"it was served a second time after {again - first:.1f} s; {_story(job)}")
+
+
+def moves(job: Job) -> int:
+    """How often it went on at another engine, because its own did not answer for long; whether that has ended it nobody knows then."""
+    return sum(MOVED in event.text for event in job.events)
 
 
 def _by_job(notices: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -41,6 +41,8 @@ class Wish:
 
     Attributes:
         rate: bytes a second at which its source sends; 0 as fast as it can.
+        engine: that is asked for.
+        anywhere: no engine is asked for, so that it may go on elsewhere; `engine` is the one that fetches it alone.
         torrent: by web seed, else a file by HTTP.
         missing: there is nothing at its address, so that it has to fail.
         hopeless: it fits on no disk, and has to be refused.
@@ -56,6 +58,7 @@ class Wish:
     rate: int
     engine: str
     door: str
+    anywhere: bool = False
     torrent: bool = False
     missing: bool = False
     hopeless: bool = False
@@ -117,12 +120,13 @@ class Wish:
 
 
 def draw(random: random.Random, count: int) -> list[Wish]:
-    """So many wishes: mostly files by HTTP on aria2, a fifth torrents on both engines, some that cannot be had, some for the same."""
+    """So many wishes: mostly files by HTTP, half of them on any aria2; a fifth torrents; some that cannot be had, some for the same."""
     wishes = [_draw(random, number) for number in range(count)]
     for wish in wishes:
         like = wishes[max(0, wish.number - random.randint(1, NEAR))]
         if random.random() < 0.15 and wish.to_be_had and like.to_be_had and like.like is None and like is not wish:
-            wish.like, wish.size, wish.rate, wish.engine, wish.torrent = like.number, like.size, like.rate, like.engine, like.torrent
+            wish.like, wish.size, wish.rate, wish.torrent = like.number, like.size, like.rate, like.torrent
+            wish.engine, wish.anywhere = like.engine, like.anywhere
     return wishes
 
 
@@ -137,6 +141,7 @@ def _draw(random: random.Random, number: int) -> Wish:
         size=HOPELESS if hopeless else random.randint(low, high),
         rate=random.choice(RATES),
         engine=engine,
+        anywhere=not torrent and random.random() < 0.5,
         door=random.choice(("intake", "intake", "api")),
         torrent=torrent,
         missing=not torrent and chance < 0.02,
@@ -204,7 +209,8 @@ class Users:
             time.sleep(ASK_AGAIN_S)
 
     def _spec(self, wish: Wish) -> dict[str, Any]:
-        spec: dict[str, Any] = {"user": wish.user, "key": wish.key, "engine": wish.engine, "tier": wish.tier, "max_speed": wish.max_speed}
+        engine = None if wish.anywhere else wish.engine
+        spec: dict[str, Any] = {"user": wish.user, "key": wish.key, "engine": engine, "tier": wish.tier, "max_speed": wish.max_speed}
         if wish.torrent:
             return {**spec, "torrent": wish.document(self._origin)}
         return {**spec, "uri": wish.url(self._origin), **({"sha256": wish.digest} if wish.hashed else {})}
