@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.two_engines import Pair
+from tests.pair import Pair
 from worker.admission.control import control
 from worker.delivery.finish import finish
 from worker.jobs.model import SourceKind
@@ -23,7 +23,7 @@ class Without(Pair):
     clock = 0.0
 
     def take_out(self) -> None:
-        for owner in self.owners:
+        for owner in self.owners.values():
             owner._held.release()
         self.services = replace(self.services, engines={"b": self.engines["b"]}, owner="new")
         self.engines = {"b": self.engines["b"]}
@@ -39,7 +39,7 @@ class Without(Pair):
     def run(self, ids: list[str]) -> None:
         """To the end of all."""
         for _ in range(6):
-            self.turn()
+            self.admit()
             self.engines["b"].advance(1 << 20)
             self.tick()
             finish(self.services, 100)
@@ -47,8 +47,8 @@ class Without(Pair):
 
     def at_a(self, n: int, kind: SourceKind = SourceKind.HTTP) -> list[str]:
         """So many jobs that `a` downloads."""
-        ids = [self.ask(kind=kind) for _ in range(2 * n)]
-        self.turn()
+        ids = [self.ask_one(kind=kind) for _ in range(2 * n)]
+        self.admit()
         there = [id for id in ids if self.where(id) == "a"]
         assert len(there) >= n
         return there
@@ -57,6 +57,7 @@ class Without(Pair):
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Without]:
     pair = Without(tmp_path)
+    pair.tick()
     yield pair
     pair.services.close()
 
@@ -160,8 +161,8 @@ def test_a_torrent_that_seeded_there_seeds_no_more_and_its_file_stays(pair: With
 
 
 def test_what_no_other_engine_can_fetch_stays_and_waits_for_its_engine(pair: Without) -> None:
-    id = pair.ask(engine="a")
-    pair.turn()
+    id = pair.ask_one(engine="a")
+    pair.admit()
     assert pair.where(id) == "a"
     pair.take_out()
     assert pair.later(10 * ABANDONED_S) == 0

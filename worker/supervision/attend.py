@@ -152,8 +152,9 @@ def _submitted(services: Services, engine: Engine, jobs: Sequence[Job]) -> list[
 
 def _recorded(services: Services, lease: Lease, jobs: Sequence[Job], faults: Sequence[Fault | None], taken: Taken) -> list[Job]:
     at, now = services.clock.time(), services.store.now()
+    drained = services.drains() if any(faults) else {}
     news = [
-        taken(job, at) if fault is None else failures.failed(job, fault, at, now, failures.around(services, job))
+        taken(job, at) if fault is None else failures.failed(job, fault, at, now, failures.around(services, job, drained))
         for job, fault in zip(jobs, faults, strict=True)
     ]
     changes = [Change(job, new) for job, new in zip(jobs, news, strict=True) if new is not None]

@@ -11,6 +11,7 @@ The first line that fits counts. How often and when is told by `worker.jobs.retr
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +32,7 @@ class Around:
     """What matters of the world around a job that failed.
 
     Attributes:
-        able: engines that can take it and may.
+        able: engines that can take it and may, and are given work.
         probes: its source can be asked how long it wants to be left alone.
         give_up_s: so long after its user asked nothing is tried again.
     """
@@ -41,9 +42,14 @@ class Around:
     give_up_s: float = float("inf")
 
 
-def around(services: Services, job: Job) -> Around:
-    """See `Around`; asks nobody."""
-    able = {name for name, engine in services.engines.items() if job.engine in (None, name) and engine.features.beyond(job) is None}
+def around(services: Services, job: Job, drained: Collection[str]) -> Around:
+    """See `Around`; asks nobody.
+
+    Args:
+        drained: engines that are given nothing new; a job that is to go elsewhere would come back to the one it has.
+    """
+    others = {name: engine for name, engine in services.engines.items() if job.engine in (None, name) and name not in drained}
+    able = {name for name, engine in others.items() if engine.features.beyond(job) is None}
     probes = services.settings.probes and job.source.kind is SourceKind.HTTP
     return Around(frozenset(able), probes, services.settings.give_up_s)
 

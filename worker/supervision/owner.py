@@ -170,6 +170,7 @@ class Owner:
         services, at, now = self._services, self._services.clock.time(), self._services.store.now()
         handles = [*found.adopted, *found.complete, *found.failed, *found.dead, *found.stopped, *found.missing, *found.phases]
         by_job = {self._watched[handle].job: handle for handle in handles}
+        drained = services.drains() if found.failed or found.dead else {}
         completes, stops = set(found.complete), set(found.stopped)
         final = {self._watched[h].job: self._allocation.final(poll.items[h]) for h in found.complete}
         paused = {handle for handle in found.complete if self._watched[handle].state is State.PAUSED}
@@ -186,7 +187,7 @@ class Owner:
             if handle in completes:
                 return settle.completed(job, item, at)
             if fault := item.fault or found.dead.get(handle):
-                return failures.failed(job, fault, at, now, failures.around(services, job))
+                return failures.failed(job, fault, at, now, failures.around(services, job, drained))
             if handle in found.phases:
                 return settle.phased(job, found.phases[handle], at, now)
             return settle.stopped(job, at) if handle in stops else None
