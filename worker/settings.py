@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
     egress: Literal["checked", "guarded", "strict"] = "checked"
     connections_per_host: int | None = Field(default=None, ge=1, le=16)
+    jobs_per_host: int | None = Field(default=None, ge=1)
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8060, ge=0, le=65_535)
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()

@@ -284,13 +284,13 @@ class Fleet:
         return hit
 
     def away(self, name: str, seconds: float) -> bool:
-        """Kill a member and its twin, which are started again so much later; false when it is dead."""
-        hit = self.kill(name)
+        """Kill a member and its twin; they, or those that are dead already, are started again so much later."""
+        self.kill(name)
         for place, member in enumerate(self._twins(name)):
             while member.alive:
                 time.sleep(0.01)
             self._due[f"{name}/{place}"] = time.monotonic() + seconds
-        return hit
+        return True
 
     def freeze(self, name: str, seconds: float) -> bool:
         """Stop a member and let it go on later; false when it is dead."""

@@ -527,6 +527,18 @@ class QuerySuite(StoreFixtures):
         change(store, paused, paused.moved(State.PAUSED, NOW, "paused"))
         assert store.slot_counts() == {("ann", "free"): 1, ("ann", "vip"): 1, ("bob: x", "free"): 2}
 
+    def test_slots_are_counted_by_where_their_bytes_come_from(self, store: JobStore) -> None:
+        assert store.slot_uris() == {}
+        same = "https://host/a?x=ü"
+        for user, key in (("ann", "a?x=ü"), ("bob", "a?x=ü"), ("ann", "b")):
+            job = a_job(key, user)
+            store.insert([job])
+            change(store, job, admitted(job))
+        store.insert([a_job("waits")])
+        paused = downloading(store, "paused")
+        change(store, paused, paused.moved(State.PAUSED, NOW, "paused"))
+        assert store.slot_uris() == {same: 2, "https://host/b": 1}
+
     def test_a_result_comes_back(self, store: JobStore) -> None:
         job = downloading(store, "a")
         job = change(store, job, job.moved(State.FINISHING, NOW, "finishing", result=Result("/f", 2**53, "a" * 64)))

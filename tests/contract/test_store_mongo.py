@@ -392,6 +392,7 @@ FINDS: dict[str, tuple[str, dict[str, Any], queries.Order, str]] = {
     "user_counts": (queries.JOBS, pipelines.user_counts(["u"])[0]["$match"], [], "jobs_by_user"),
     "user_bytes": (queries.JOBS, pipelines.user_bytes(["u"], NOW)[0]["$match"], [], "jobs_by_user_and_time"),
     "slot_counts": (queries.JOBS, pipelines.slot_counts()[0]["$match"], [], "jobs_at_engine"),
+    "slot_uris": (queries.JOBS, pipelines.slot_uris()[0]["$match"], [], "jobs_at_engine"),
     "slot": (queries.RUNS, queries.slot("backup", "1"), [], "runs_once"),
     "runs": (queries.RUNS, queries.runs(None), queries.NEWEST, "runs_newest"),
     "runs of a name": (queries.RUNS, queries.runs("backup"), queries.NEWEST, "runs_by_name"),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from worker import sharing
 from worker.admission.decide import TRIED_AGAIN, Admit, EngineView, Reject, Wait, decide
 from worker.admission.follow import Leaders
+from worker.admission.hosts import hosts_now
 from worker.admission.quotas import refused, too_large
 from worker.admission.rates import crowded, spend_starts
 from worker.admission.space import Space
@@ -43,6 +44,7 @@ class Batch:
         self._now = now
         self._limits = services.tiers.fresh()
         self._balance = balance_now(services)
+        self._hosts = hosts_now(services)
         self._starts: list[tuple[Job, Job]] = []
         self._waits: list[tuple[Job, Wait]] = []
         self._follows: list[tuple[Job, str]] = []
@@ -99,6 +101,8 @@ class Batch:
             self._follows.append((job, transfer))
             return False
         decision = crowded(self._limits, self._room.values()) or decide(job, self._room, self._now, self._space, self._balance)
+        if isinstance(decision, Admit):
+            decision = self._hosts.wait(job) or decision
         if isinstance(decision, Reject):
             refusal = NoRoom("size", decision.text, fix="choose a smaller one, or ask the operator for a larger disk")
             self.changes.append(Change(job, refused(job, refusal, self._services.clock.time())))
@@ -113,6 +117,7 @@ class Batch:
         self._room[decision.engine] = replace(view, live=view.live + 1, outstanding=view.outstanding + (expected(job) or 0))
         self._balance = self._balance.moved_on()
         self._space.take(job, decision.engine)
+        self._hosts.took(job)
         admitted = self._submitting(job, decision.engine)
         self._leaders.add(admitted)
         self._starts.append((job, admitted))

@@ -7,6 +7,7 @@ from typing import Any
 
 from worker.admission import drains, explain
 from worker.admission.decide import Admit, Decision, Reject, Wait, decide
+from worker.admission.hosts import hosts_now
 from worker.admission.rates import crowded, without_token
 from worker.admission.standing import Standing, limited, standing, users_waiting
 from worker.admission.turns import holdings
@@ -113,6 +114,8 @@ def _decision(services: Services, job: Job, now: float) -> Decision:
     decision = crowded(services.tiers.fresh(), views.values()) or decide(job, views, now, space, balance_now(services))
     if isinstance(decision, Admit) or (isinstance(decision, Wait) and decision.reason is Reason.SLOTS):
         decision = limited(job, held, services.tiers) or decision
+    if isinstance(decision, Admit):
+        decision = hosts_now(services).wait(job) or decision
     return without_token(services, job, now) or decision if isinstance(decision, Admit) else decision
 
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit, urlunsplit
 
+#: Schemes of addresses that name the one server which has the bytes.
+HOSTED = frozenset({"http", "https", "ftp", "sftp"})
+
 
 class SourceKind(StrEnum):
     """What an engine must be able to fetch."""
@@ -17,12 +20,26 @@ class SourceKind(StrEnum):
     METALINK = "metalink"
 
 
+def host_of(uri: str) -> str | None:
+    """The host of an address of HTTP or FTP, without its port; None when it has none."""
+    try:
+        parts = urlsplit(uri)
+        return (parts.hostname or "").rstrip(".") or None if parts.scheme in HOSTED else None
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where the bytes come from. `uri` may carry secrets: show `shown` instead."""
 
     kind: SourceKind
     uri: str
+
+    @property
+    def host(self) -> str | None:
+        """The server that is asked for the bytes, in small letters; None for what names none."""
+        return host_of(self.uri)
 
     @property
     def shown(self) -> str:

@@ -246,6 +246,9 @@ class JobStore(Protocol):
     def slot_counts(self) -> dict[tuple[str, str], int]:
         """How many jobs of each (user, tier) take a slot; costs grow with those that do, not with those that wait."""
 
+    def slot_uris(self) -> dict[str, int]:
+        """How many jobs with each URI take a slot, as `slot_counts`; the URIs may carry secrets."""
+
     def acquire_lease(self, name: str, owner: str, ttl_s: float) -> Lease | None:
         """The lease if it is free, has run out, or is the owner's already; a new token unless it is the owner's already.
 

@@ -134,6 +134,10 @@ class WrappedStore:
         """See `JobStore`."""
         return self._inner.slot_counts()
 
+    def slot_uris(self) -> dict[str, int]:
+        """See `JobStore`."""
+        return self._inner.slot_uris()
+
     def engine_states(self) -> dict[str, dict[State, int]]:
         """See `JobStore`."""
         return self._inner.engine_states()

@@ -69,3 +69,8 @@ def user_bytes(users: Sequence[str], since: float) -> Pipeline:
 def slot_counts() -> Pipeline:
     """`JobStore.slot_counts`: by index to those that take a slot."""
     return [engine_counts()[0], {"$group": {"_id": {"user": "$user", "tier": "$tier"}, "n": {"$sum": 1}}}]
+
+
+def slot_uris() -> Pipeline:
+    """`JobStore.slot_uris`, in the same way."""
+    return [engine_counts()[0], {"$group": {"_id": "$source.uri", "n": {"$sum": 1}}}]

@@ -29,6 +29,10 @@ class MongoSums:
         """See `JobStore.slot_counts`."""
         return {(row["_id"]["user"], row["_id"]["tier"]): row["n"] for row in self._jobs.aggregate(pipelines.slot_counts())}
 
+    def slot_uris(self) -> dict[str, int]:
+        """See `JobStore.slot_uris`."""
+        return {row["_id"]: row["n"] for row in self._jobs.aggregate(pipelines.slot_uris())}
+
     def usage(self, users: Iterable[str], since: float) -> dict[str, Usage]:
         """See `JobStore.usage`."""
         asked = list(users)

@@ -102,6 +102,7 @@ LIMITS = f"SELECT name, value FROM limits /* {bounded.SETTINGS} */"  # noqa: S60
 SET_LIMIT = "INSERT INTO limits (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 DROP_LIMIT = "DELETE FROM limits WHERE name = :name"
 SLOT_COUNTS = f"SELECT user, tier, count(*) FROM jobs INDEXED BY jobs_in_slot WHERE state IN ({_IN_SLOT}) GROUP BY user, tier"  # noqa: S608
+SLOT_URIS = f"SELECT json_extract(document, '$.source.uri') FROM jobs INDEXED BY jobs_in_slot WHERE state IN ({_IN_SLOT})"  # noqa: S608
 
 # ---- breakers ----
 BREAKERS = f"SELECT engine, document FROM breakers /* {bounded.ENGINES} */"  # noqa: S608

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from worker.jobs.states import IN_SLOT, State
@@ -32,6 +33,11 @@ class SqliteSums:
         """See `JobStore.slot_counts`."""
         with self._connections.reading() as connection:
             return {(user, tier): n for user, tier, n in connection.execute(queries.SLOT_COUNTS)}
+
+    def slot_uris(self) -> dict[str, int]:
+        """See `JobStore.slot_uris`."""
+        with self._connections.reading() as connection:
+            return dict(Counter(uri for (uri,) in connection.execute(queries.SLOT_URIS)))
 
     def usage(self, users: Iterable[str], since: float) -> dict[str, Usage]:
         """See `JobStore.usage`."""
