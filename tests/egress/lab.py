@@ -52,9 +52,9 @@ class Lab:
         full = ["ip", "netns", "exec", self.inside, *command]
         return subprocess.run(full, cwd=ROOT, capture_output=True, text=True, timeout=RUN_S)
 
-    def engine(self, mode: str, directory: Path) -> Mapping[str, Any]:
+    def engine(self, mode: str, directory: Path, name: str = "aria2") -> Mapping[str, Any]:
         """What `tests.egress.run` found."""
-        done = self.run(sys.executable, "-m", "tests.egress.run", mode, str(directory))
+        done = self.run(sys.executable, "-m", "tests.egress.run", mode, str(directory), name)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         found: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found

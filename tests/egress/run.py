@@ -1,7 +1,8 @@
-"""A real aria2 inside the network namespace of the engines, and what it reaches: `python -m tests.egress.run raw|checked|proof DIRECTORY`.
+"""A real engine inside the network namespace of the engines, and what it reaches.
 
-`raw` gives it every case as it is. `checked` has Haul take the cases as jobs of a client, and gives it what Haul lets pass. `proof` has an
-aria2 of the user nobody, and Haul try whether it is guarded. Prints one JSON object.
+`python -m tests.egress.run raw|checked|proof DIRECTORY [aria2|qbittorrent]`. `raw` gives it every case as it is, or those of its kinds.
+`checked` has Haul take the cases as jobs of a client, and gives it what Haul lets pass. `proof` has an aria2 of the user nobody, and
+Haul try whether it is guarded. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from tests.egress import world
 from tests.egress.corpus import PORT, PUBLIC, Case, cases
+from tests.egress.qbittorrent import Qbittorrent
 from tests.machine import services_of
 from worker import pipeline
 from worker.admission import guard
@@ -100,20 +102,23 @@ def main() -> None:
             outcomes, wanted = judged(served)
     elif mode == "raw":
         wanted = [(case.id, case.uri, case.document) for case in cases()]
-    aria2 = Aria2(directory)
+    fetches = sys.argv[3:] != ["qbittorrent"]
+    engine = Aria2(directory) if fetches else Qbittorrent(directory)
     try:
         begun = time.monotonic()
-        aria2.add(SENTINEL, f"{PUBLIC}/{SENTINEL}", None)
-        aria2.add("tracked", "", Case("tracked", torrent={"announce": f"{PUBLIC}/announce/{SENTINEL}"}).document)
+        if fetches:
+            engine.add(SENTINEL, f"{PUBLIC}/{SENTINEL}", None)
+        engine.add("tracked", "", Case("tracked", torrent={"announce": f"{PUBLIC}/announce/{SENTINEL}"}).document)
         for id, uri, document in wanted:
-            aria2.add(id, uri, document)
+            if fetches or Case(id, uri).of_torrents or document:
+                engine.add(id, uri, document)
         watch(begun)
     finally:
-        aria2.process.kill()
-        aria2.process.wait()
+        engine.process.kill()
+        engine.process.wait()
     file = directory / SENTINEL / SENTINEL
     seen = outside()
-    public = file.exists() and file.read_bytes() == b"12345" and f"announce/{SENTINEL}" in seen["asked"]
+    public = f"announce/{SENTINEL}" in seen["asked"] and (not fetches or (file.exists() and file.read_bytes() == b"12345"))
     hits = [*seen["hits"], *world.HITS.found]
     print(json.dumps({"outcomes": outcomes, "hits": hits, "public": public, "watched_s": time.monotonic() - begun}))
 
