@@ -18,7 +18,7 @@ from tests.origin import LAST_MODIFIED, Origin
 from worker import pipeline
 from worker.admission import ask as asking
 from worker.admission import probing as module
-from worker.admission.ask import ask
+from worker.admission.ask import SIZE_MAX, ask
 from worker.admission.guard import Canary, unproved
 from worker.cli.servers import Server
 from worker.engines.fake import FakeEngine
@@ -113,7 +113,6 @@ def test_a_server_that_knows_no_sizes_tells_none_and_nothing_is_downloaded(origi
         (said(b"x" * 3, "200 OK", "ETag: " + '"' + "x" * 300 + '"'), Probe(3)),
         (said(b"x" * 3, "200 OK", "Content-Encoding: gzip"), Probe()),
         (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", Probe()),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n", Probe()),
         (said(b"", "404 Not Found"), Probe()),
         (said(b"", "500 Oh"), Probe()),
         (said(b"", "206 Partial Content", "Content-Range: bytes 0-0/*"), Probe()),
@@ -122,6 +121,15 @@ def test_a_server_that_knows_no_sizes_tells_none_and_nothing_is_downloaded(origi
 def test_what_is_no_size_and_no_strong_validator_is_not_taken_for_one(answer: bytes, found: Probe) -> None:
     with answering(lambda connection: connection.sendall(answer)) as url:
         assert ask(url, OPEN) == (found, None)
+
+
+@pytest.mark.parametrize("announced", ["9000000000000000000", "9" * 5_000])
+@pytest.mark.parametrize("head", ["200 OK\r\nContent-Length: {}", "206 Partial\r\nContent-Length: 1\r\nContent-Range: bytes 0-0/{}"])
+def test_a_length_that_no_disk_has_is_one_that_fits_nowhere(head: str, announced: str) -> None:
+    """aria2 dies of it, with all its downloads, and again after each start."""
+    answer = f"HTTP/1.1 {head.format(announced)}\r\n\r\n".encode()
+    with answering(lambda connection: connection.sendall(answer)) as url:
+        assert ask(url, OPEN) == (Probe(SIZE_MAX), None)
 
 
 def test_credentials_go_to_their_host_only_and_redirects_are_followed(origin: Origin) -> None:

@@ -15,13 +15,14 @@ from worker.ports import Fault
 DEADLINE_S = 4.0
 #: Statuses of servers that know no HEAD, or whose signed links are good for GET alone.
 NO_HEAD = frozenset({400, 403, 405, 501})
-SIZE_MAX = 2**60
+#: What is announced beyond this counts as this much, which fits nowhere: aria2 dies of such a length, with all it has at work.
+SIZE_MAX, DIGITS_MAX = 2**60, 18
 VALIDATOR_CHARACTERS_MAX = 256
 
 _LATE = Fault(Cause.UNREACHABLE, True, f"the server did not answer within {DEADLINE_S:g} s")
 _STRONG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _PLAIN = re.compile(r"[\x20-\x7e]+")
-_OF_ALL = re.compile(r"bytes \d+-\d+/(\d{1,19})")
+_OF_ALL = re.compile(r"bytes \d+-\d+/(\d+)", re.ASCII)
 
 
 def ask(uri: str, allowed: Networks | None) -> tuple[Probe, Fault | None]:
@@ -62,14 +63,20 @@ def _said(answer: requests.Response) -> Probe:
         return Probe()
     if answer.status_code == 206:
         match = _OF_ALL.fullmatch(headers.get("Content-Range", ""))
-        size = int(match[1]) if match else None
+        size = _bytes(match[1]) if match else None
     else:
-        length = headers.get("Content-Length", "")
-        size = int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
-        size = size or None  # programs that know no HEAD say 0, and what is really empty needs no space
+        size = _bytes(headers.get("Content-Length", "")) or None  # programs that know no HEAD say 0, and what is empty needs no space
     etag, modified = headers.get("ETag", "").strip(), headers.get("Last-Modified", "").strip()
     return Probe(
-        size if size is None or size <= SIZE_MAX else None,
+        size,
         etag if len(etag) <= VALIDATOR_CHARACTERS_MAX and _STRONG.fullmatch(etag) else None,
         modified if len(modified) <= VALIDATOR_CHARACTERS_MAX and _PLAIN.fullmatch(modified) else None,
     )
+
+
+def _bytes(text: str) -> int | None:
+    """A length as it came; None for what is none."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    digits = text.lstrip("0") or "0"
+    return int(digits) if len(digits) <= DIGITS_MAX else SIZE_MAX
