@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from tests.e2e.pool import RATE, SIZE, Pool
-from tests.e2e.stack import eventually, sha256, story
+from tests.e2e.stack import Stack, eventually, sha256, story
 from tests.faults.catalogue import fault
+from tests.origin import Origin
 from worker.jobs.events import EventType
-from worker.jobs.states import State
+from worker.jobs.states import IN_SLOT, Reason, State
 from worker.limits import LEASE_S
+from worker.pipeline import why
 from worker.supervision.abandoned import ABANDONED_S
 
 SLOW = RATE // 8
@@ -86,3 +89,42 @@ def test_jobs_of_an_engine_that_nobody_knows_any_more_are_done_by_another(pool: 
         pool.tail,
     )
     delivered(pool, ids)
+
+
+@fault(
+    "Twenty jobs want files of one slow server, and then some of another one",
+    provoked="HAUL_JOBS_PER_HOST=3, two engines with twenty slots; the worker is killed in the middle, and another one is started",
+    holds="three at once download from the first, over both engines, whatever is killed; those of the other start at once; all are done",
+)
+def test_no_more_jobs_than_may_download_from_one_server(tmp_path: Path) -> None:
+    with Stack(tmp_path / "s", slots=10, engines=("aria2", "aria2-2")) as stack, Origin(host="127.0.0.2") as other:
+        limit = {"HAUL_JOBS_PER_HOST": "3"}
+        first = stack.work(**limit)
+        crowded = stack.ask_all([{"uri": f"file/c{n}?size=300000&seed={n}&rate=200000", "user": f"u{n % 4}"} for n in range(20)])
+        free = f"http://127.0.0.2:{other.port}/file"
+        quick = stack.ask_all([{"uri": f"{free}/q{n}?size=1000&seed={n}", "user": "late"} for n in range(3)])
+        most, killed = 0, False
+
+        def watched() -> bool:
+            nonlocal most, killed
+            jobs = stack.services.store.get(crowded).values()
+            at_work = sum(job.state in IN_SLOT for job in jobs)
+            most = max(most, at_work)
+            assert at_work <= 3
+            if not killed and sum(job.state is State.DONE for job in jobs) >= 5:
+                killed = True
+                first.kill()
+                stack.work(ready=False, **limit)
+            return all(job.state is State.DONE for job in jobs)
+
+        waiting = eventually(
+            lambda: next((id for id in crowded[::-1] if stack.job(id).reason is Reason.SLOTS), ""), "one waits", 30, stack.tail
+        )
+        told = replace(stack.services, settings=stack.services.settings.model_copy(update={"jobs_per_host": 3}))
+        words = "3 jobs download from 127.0.0.1, as many as may at once"
+        eventually(lambda: why(told, waiting).text.startswith(words), words, 30, stack.tail)
+        stack.until_all(quick)
+        assert not all(stack.job(id).state is State.DONE for id in crowded), "they did not wait for the others"
+        eventually(watched, "all are done", ALL_S, stack.tail)
+        assert (most, killed) == (3, True)
+        assert all(stack.job(id).attempt == 1 for id in crowded)
