@@ -14,7 +14,9 @@ from celery.beat import EmbeddedService
 from celery.platforms import EX_FAILURE, EX_OK
 from celery.signals import worker_shutting_down
 from celery.worker import state
+from kombu.exceptions import OperationalError
 
+from beat_schedule import CLOCK, EXPIRES_S
 from worker import wiring
 from worker.jobs.errors import Transient
 from worker.limits import DRAIN_S
@@ -25,6 +27,9 @@ from worker.settings import SettingsError
 EX_UNREACHABLE = 3
 #: A setting is wrong, or asks for what is not there.
 EX_USAGE = 2
+
+#: What runs at a start waits so long for what is more urgent then.
+START_LATE_S = 20
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -139,6 +144,27 @@ class BeatStep(bootsteps.StartStopStep):
         """Write the schedule down and stop."""
         if self._service is not None:
             self._service.stop()
+
+
+class StartStep(bootsteps.StartStopStep):
+    """Sends what is to run when a worker has started; not in the stack of one command, whose end is near."""
+
+    requires = (SupervisorStep,)
+
+    def __init__(self, parent: Any, lasting: bool = True, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self.enabled = lasting
+
+    def include_if(self, parent: Any) -> bool:  # noqa: ARG002
+        """Not where it was refused."""
+        return bool(self.enabled)
+
+    def start(self, parent: Any) -> None:
+        """Send them, to be taken when those that make a worker busy at its start are over."""
+        for name in (name for name, entry in CLOCK.items() if entry.get("at_start")):
+            with contextlib.suppress(OperationalError, OSError):  # the cache fills without it, too
+                task = f"haul.maintenance.{name}"
+                parent.app.send_task(task, [True], countdown=START_LATE_S, expires=EXPIRES_S, retry=False, ignore_result=True)
 
 
 class ApiStep(bootsteps.StartStopStep):

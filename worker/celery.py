@@ -24,7 +24,7 @@ from kombu.exceptions import OperationalError
 
 from beat_schedule import BEAT_SCHEDULE
 from worker import logs, wiring
-from worker.bootsteps import ApiStep, BeatStep, DrainStep, Runs, SupervisorStep
+from worker.bootsteps import ApiStep, BeatStep, DrainStep, Runs, StartStep, SupervisorStep
 from worker.coordination.keys import Keys
 from worker.jobs.errors import Transient
 from worker.ports import Services
@@ -135,7 +135,7 @@ def create_app(settings: Settings) -> HaulApp:
     app.user_options["worker"].add(
         click.Option(["--supervise"], is_flag=True, help="Run Haul's supervisor in this worker (threads or solo pool).")
     )
-    app.steps["worker"].update({DrainStep, SupervisorStep, BeatStep, ApiStep})
+    app.steps["worker"].update({DrainStep, SupervisorStep, BeatStep, ApiStep, StartStep})
     if settings.alive_path:
         _show_life(settings.alive_path)
     return app
@@ -159,12 +159,12 @@ def _show_life(path: Path) -> None:
     beat_init.connect(touch_when_sent, weak=False)
 
 
-def sender(app: Celery) -> Callable[[str], None]:
+def sender(app: Celery, expires_s: float | None = None) -> Callable[[str], None]:
     """Sends a task by name, without arguments; raises Transient when the broker does not take it at once."""
 
     def send(name: str) -> None:
         try:
-            app.send_task(name, retry=False, ignore_result=True)
+            app.send_task(name, expires=expires_s, retry=False, ignore_result=True)
         except (OperationalError, OSError) as error:
             raise Transient("redis", f"the message {name} is not sent: {type(error).__name__}") from None
 
@@ -176,7 +176,7 @@ def run_worker(
     *,
     roles: frozenset[str] = frozenset({"worker", "supervisor"}),
     api: Callable[[Services, Callable[[], dict[str, float]]], Runs] | None = None,
-    concurrency: int = 4,
+    concurrency: int = 6,
 ) -> int:
     """Run a worker with the threads pool in this process until SIGTERM or Ctrl-C, then drain; a second signal stops at once.
 
@@ -198,6 +198,7 @@ def run_worker(
         without_mingle=True,
         supervise="supervisor" in roles,
         beat_thread="beat" in roles,
+        lasting="beat" in roles,
         api=api,
         quiet=True,
     )

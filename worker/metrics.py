@@ -69,6 +69,11 @@ class Metrics:
         self.store_operations = counter("haul_store_operations", "Operations of the store", ["doing", "verb"])
         self.store_seconds = counter("haul_store_operation_seconds", "Time operations of the store took", ["doing", "verb"])
         self.advice = gauge("haul_advice", "Findings of the advisor by kind; `haul advise` shows them", ["kind"])
+        # What is done by the clock, from the ledger: the same in every process that is scraped.
+        self.maintenance_success = gauge("haul_maintenance_last_success_timestamp_seconds", "End of the last run that went well", ["work"])
+        self.maintenance_seconds = gauge("haul_maintenance_seconds", "Duration of the last run that went well", ["work"])
+        self.maintenance_ok = gauge("haul_maintenance_ok", "1 when the last run went well, 0 when it failed or was missed", ["work"])
+        self.maintenance_runs = counter("haul_maintenance_runs", "Runs by outcome: ok, failed, died, missed", ["work", "outcome"])
         self.requests = seconds("haul_http_request_seconds", "HTTP requests", ["method", "route", "status"])
 
     def watch_cache(self, figures: Callable[[], tuple[Mapping[str, int], Mapping[str, Mapping[str, int]]]]) -> None:

@@ -6,13 +6,17 @@ from typing import Any, cast
 
 from celery import Task, shared_task
 
+from beat_schedule import CLOCK, EXPIRES_S
 from worker import pipeline, tries
-from worker.celery import HaulApp
+from worker.celery import HaulApp, sender
 from worker.jobs.errors import Rejected, Transient
+from worker.maintenance.timetable import Timetable
 from worker.ports import Services, Step
 
 #: A checksum of a large file takes as long as reading it; the limit is there for what hangs.
 FINISH_LIMIT_S = 4 * 3600
+#: The same of a backup or a drill. A copy of the message that comes back before finds the lane taken, and ends.
+WORK_LIMIT_S = 4 * 3600
 
 
 class StepTask(Task):  # type: ignore[type-arg]
@@ -84,6 +88,27 @@ def webhook(self: StepTask) -> None:
 def sweep(self: StepTask) -> None:
     """Find the work that no nudge told of; the supervisor does the same more often."""
     pipeline.sweep(self.services, rebuilding=True)
+
+
+@shared_task(name="haul.clock", base=StepTask, bind=True)
+def clock(self: StepTask) -> None:
+    """Send a message for each work that is due by the ledger, whether or not beat did; one that was missed is written down."""
+    send = sender(self.app, EXPIRES_S)
+    for name in Timetable.of(CLOCK, self.services).look(self.services):
+        send(f"haul.maintenance.{name}")
+
+
+def _work(name: str) -> None:
+    """The task of a work by the clock: runs the slot that is due, if nobody has; `at_start` asks for one that no clock does."""
+
+    @shared_task(name=f"haul.maintenance.{name}", base=StepTask, bind=True, time_limit=WORK_LIMIT_S, soft_time_limit=WORK_LIMIT_S - 60)
+    def work(self: StepTask, at_start: bool = False) -> None:
+        timetable = Timetable.of(CLOCK, self.services)
+        (timetable.run_at_start if at_start else timetable.run_due)(self.services, name)
+
+
+for _name in CLOCK:
+    _work(_name)
 
 
 @shared_task(name="haul.enqueue", base=StepTask, bind=True)  # type: ignore[arg-type]

@@ -813,6 +813,16 @@ class RunSuite(StoreFixtures):
         assert store.claim_run("backup", "3", "here")
         assert [run.slot for run in store.runs(None, 9)] == ["3", "2", "1"]
 
+    def test_the_first_word_on_a_run_counts(self, store: JobStore) -> None:
+        store.claim_run("backup", "1", "a")
+        store.end_run("backup", "1", ok=False, report={"died": True})
+        [before] = store.runs("backup", 9)
+        store.end_run("backup", "1", ok=True, report={"late": True})
+        assert store.runs("backup", 9) == [before]
+
+    def test_a_store_that_was_just_made_is_as_declared(self, store: JobStore) -> None:
+        assert store.drift() == ()
+
     def test_a_store_that_is_there_answers(self, store: JobStore) -> None:
         store.ping()
 

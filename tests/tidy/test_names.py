@@ -12,7 +12,24 @@ from worker.metrics import Metrics
 VAGUE = frozenset({"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers", "tools", "base", "stuff"})
 #: Labels whose values are few and known. A user, a URL or a job would make a time series each.
 LABELS = frozenset(
-    {"engine", "tier", "state", "cause", "task", "queue", "cache", "step", "kind", "pool", "outcome", "action", "method", "route", "status"}
+    {
+        "engine",
+        "tier",
+        "state",
+        "cause",
+        "task",
+        "queue",
+        "cache",
+        "step",
+        "kind",
+        "work",
+        "pool",
+        "outcome",
+        "action",
+        "method",
+        "route",
+        "status",
+    }
 )
 #: Of the advisor: the step, tick or route; what is asked of the store.
 LABELS |= {"doing", "verb"}

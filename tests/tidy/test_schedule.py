@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 import sys
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from celery.schedules import crontab
 
-from beat_schedule import BEAT_SCHEDULE
+from beat_schedule import BEAT_SCHEDULE, CLOCK
 from tests.tidy.sources import ROOT
 from worker.celery import HaulApp, create_app
+from worker.maintenance.schedule import entries
+from worker.maintenance.works import REHEARSALS, WORKS
 from worker.settings import load
 
 
@@ -54,6 +57,8 @@ def test_every_task_of_ours_is_a_step_or_a_door(app: HaulApp) -> None:
             "haul.finish",
             "haul.notify",
             "haul.sweep",
+            "haul.clock",
+            *(f"haul.maintenance.{name}" for name in CLOCK),
             "haul.enqueue",
         )
     )
@@ -66,8 +71,34 @@ def test_the_schedule_is_data_that_needs_none_of_our_code() -> None:
     assert {name for name in imported if name.split(".")[0] not in {"celery", *sys.stdlib_module_names}} == set()
 
 
+#: Works that the schedule names and that are not there yet.
+TO_COME = frozenset({"backup", "retention", "drill", "baseline", "baseline-daily", "warm"})
+
+
+def test_each_work_is_in_the_schedule_and_nothing_else_is() -> None:
+    assert set(WORKS) | TO_COME == set(CLOCK)
+    assert not set(WORKS) & TO_COME
+    assert set(REHEARSALS) <= set(WORKS)
+    assert {f"haul.maintenance.{name}" for name in CLOCK} | {"haul.sweep", "haul.clock"} == {
+        entry["task"] for entry in BEAT_SCHEDULE.values()
+    }
+
+
+@pytest.mark.parametrize("name", CLOCK)
+def test_a_window_ends_before_the_next_slot_and_lasts_longer_than_a_look(name: str) -> None:
+    for zone in ("UTC", "Europe/Berlin", "Australia/Lord_Howe"):
+        entry = entries(CLOCK, zone)[name]
+        year = list(entry.slots(1_767_225_600.0, 1_767_225_600.0 + 366 * 86_400))
+        period = min((later - slot for slot, later in pairwise(year)), default=0.0)
+        assert 2 * 60 < entry.window_s < period
+        assert set(CLOCK[name]) <= {"cron", "window_s", "lane", "first", "at_start"}
+
+
 def _period_s(schedule: Any) -> float:
     """The shortest time between two runs."""
     if isinstance(schedule, crontab):
-        return 60.0
+        year = list(
+            entries(CLOCK, "UTC")[next(name for name in CLOCK if BEAT_SCHEDULE[name]["schedule"] is schedule)].slots(0.0, 366 * 86_400)
+        )
+        return min(later - slot for slot, later in pairwise(year))
     return schedule.total_seconds() if isinstance(schedule, timedelta) else float(schedule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from worker.answers import Answers
 from worker.api.problems import ProblemResponse
 from worker.jobs.errors import Transient
 from worker.jobs.states import State
+from worker.maintenance.standing import LedgerFigures
+from worker.maintenance.works import WORKS
 from worker.ports import Services
 
 #: A loop that has not ticked for so long hangs; the slowest rests 10 s between two ticks and an engine's call takes 10 s.
@@ -32,6 +35,7 @@ class Health:
     def __init__(self, services: Services, loops: Callable[[], dict[str, float]]) -> None:
         self._services, self._answers = services, Answers(services)
         self._loops = loops
+        self._ledger = LedgerFigures(services.metrics)
 
     async def health(self) -> Response:
         """200 while this process answers and its loops tick; looks at nothing outside of it."""
@@ -85,6 +89,8 @@ class Health:
                 metrics.jobs.labels(str(state)).set(counts.get(state, 0))
         except Transient:
             metrics.jobs.clear()
+        with contextlib.suppress(Transient):
+            self._ledger.set(services, tuple(WORKS))
         _set(metrics.intake, services.coordinator.intake_size)
         _set(metrics.put_aside, services.coordinator.parked_size)
         _set(metrics.waiting, services.coordinator.waiting_size)

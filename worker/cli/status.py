@@ -16,6 +16,9 @@ from worker.sizes import size_text
 if TYPE_CHECKING:
     from worker.ports import Services
 
+#: What the checks of works by the clock begin with.
+WORK = "work "
+
 
 def list_engines(as_json: options.Json = False) -> None:
     """List the engines: whether they are up or drained, what they hold, their speed and free space.
@@ -62,7 +65,9 @@ def health(
     deep: Annotated[bool, typer.Option("--deep", help="Ask every engine itself, not only for what its supervisor saw.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Check what a job needs: store, Redis, engines and their supervisor. Exit code 3 when something is down.
+    """Check what a job needs: store, Redis, engines and their supervisor; and how what is done by the clock went.
+
+    Exit code 3 when something is down, 1 when all is up and a work by the clock failed, was missed, or is overdue.
 
     Example: haul health --deep
     """
@@ -74,9 +79,11 @@ def health(
     if as_json:
         print_json({"ok": ok, "checks": checks})
     for name, check in checks.items() if not as_json else ():
-        words = f"ok    {check.get('note') or format(check['ms'], '.0f') + ' ms'}" if check["ok"] else f"DOWN  {check['error']}"
+        bad = "FAILED" if name.startswith(WORK) else "DOWN "
+        words = f"ok    {check.get('note') or format(check['ms'], '.0f') + ' ms'}" if check["ok"] else f"{bad} {check['error']}"
         sys.stdout.write(f"{name:24} {words}\n")
-    raise typer.Exit(Exit.OK if ok else Exit.UNREACHABLE)
+    there = all(check["ok"] for name, check in checks.items() if not name.startswith(WORK))
+    raise typer.Exit(Exit.OK if ok else Exit.FAILED if there else Exit.UNREACHABLE)
 
 
 def _checks(services: Services, deep: bool) -> dict[str, dict[str, Any]]:
@@ -85,6 +92,7 @@ def _checks(services: Services, deep: bool) -> dict[str, dict[str, Any]]:
 
     checks = {"store": _check(services.store.ping), "redis": _check(services.coordinator.ping)}
     checks["limits"] = _limits(services)
+    checks |= _works(services) if checks["store"]["ok"] else {}
     if services.settings.engines_file:
         checks["list of engines"] = {"ok": services.pool.fault is None, "error": services.pool.fault, "ms": 0.0}
     if checks["redis"]["ok"]:
@@ -116,6 +124,16 @@ def _egress(services: Services, deep: bool) -> dict[str, dict[str, Any]]:
         ms = round((time.perf_counter() - begun) * 1000, 1)
         checks[f"guard of {name}"] = {"ok": error is None, "error": error and f"not proved: {error}", "ms": ms}
     return checks
+
+
+def _works(services: Services) -> dict[str, dict[str, Any]]:
+    """Works by the clock that failed, were missed, or are overdue."""
+    from beat_schedule import CLOCK
+    from worker.maintenance.standing import standings
+    from worker.maintenance.timetable import Timetable
+
+    found = standings(services, Timetable.of(CLOCK, services))
+    return {f"{WORK}{each.name}": {"ok": False, "error": each.trouble, "ms": 0.0} for each in found if not each.ok}
 
 
 def _limits(services: Services) -> dict[str, Any]:

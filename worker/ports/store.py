@@ -265,13 +265,16 @@ class JobStore(Protocol):
         """Take a slot of a scheduled job; true for exactly one caller, ever."""
 
     def end_run(self, name: str, slot: str, *, ok: bool, report: Mapping[str, Any]) -> None:
-        """Write down how a claimed slot went."""
+        """Write down how a claimed slot went; the first word counts."""
 
     def runs(self, name: str | None, limit: int) -> list[Run]:
         """The ledger, newest first."""
 
     def keep_runs(self, runs: Sequence[Run]) -> None:
         """Write down runs of another store as they are, oldest first; those whose slot is known stay as they are."""
+
+    def drift(self) -> tuple[str, ...]:
+        """How its indexes and tables differ from those declared, a line each; empty when they do not. Writes nothing."""
 
     def ping(self) -> None:
         """Return when the store answers; raise Transient otherwise."""

@@ -26,6 +26,11 @@ class Drift:
         """The store is as declared."""
         return not (self.missing or self.changed or self.foreign or self.tables)
 
+    def lines(self) -> tuple[str, ...]:
+        """Each difference in a line."""
+        named = (("missing", self.missing), ("changed", self.changed), ("foreign", self.foreign))
+        return (*(f"{what} {name} {text}" for what, found in named for name, text in found.items()), *self.tables)
+
 
 def compared(declared: Mapping[str, str], there: Mapping[str, str], tables: Sequence[str] = ()) -> Drift:
     """The difference of two sets of definitions; pure."""

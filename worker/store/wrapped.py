@@ -190,6 +190,10 @@ class WrappedStore:
         """See `JobStore`."""
         self._inner.keep_runs(runs)
 
+    def drift(self) -> tuple[str, ...]:
+        """See `JobStore`."""
+        return self._inner.drift()
+
     def ping(self) -> None:
         """See `JobStore`."""
         self._inner.ping()

@@ -30,12 +30,13 @@ from worker.store.mongo.connection import MongoConnection
 from worker.store.mongo.documents import Document, check_follows, job_of, new_document, run_document, run_of
 from worker.store.mongo.drains import MongoDrains
 from worker.store.mongo.sums import MongoSums
+from worker.store.mongo.upkeep import MongoUpkeep
 
 T = TypeVar("T")
 K = TypeVar("K")
 
 
-class MongoStore(MongoSums, MongoBreakers, MongoDrains):
+class MongoStore(MongoSums, MongoBreakers, MongoDrains, MongoUpkeep):
     """See `JobStore` for the promises. Safe for many threads; every call ends within two time-outs of the connection.
 
     A lease is looked at twice. It is read before a write, which refuses a token that was replaced; and every update of the
@@ -208,7 +209,7 @@ class MongoStore(MongoSums, MongoBreakers, MongoDrains):
 
     def end_run(self, name: str, slot: str, *, ok: bool, report: Mapping[str, Any]) -> None:
         """See `JobStore.end_run`."""
-        self._runs.change(queries.slot(name, slot), queries.end_run(self.now(), ok=ok, report=report))
+        self._runs.change(queries.slot(name, slot) | {"ended_at": None}, queries.end_run(self.now(), ok=ok, report=report))
 
     def runs(self, name: str | None, limit: int) -> list[Run]:
         """See `JobStore.runs`."""

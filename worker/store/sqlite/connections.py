@@ -59,7 +59,8 @@ class Connections:
             raise ValueError(f"is gone, and its log {path.name}-wal is still there; put the file back, or remove the log as well")
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         check_file(path)
-        self._path, self._advisor = path, advisor
+        self.path = self._path = path
+        self._advisor = advisor
         self._file = _identity(path)
         self._closed = False
         self._turn = threading.Lock()

@@ -137,7 +137,7 @@ KEEP_RUN = """
     VALUES (:name, :slot, :owner, :started_at, :ended_at, :ok, :report)
     ON CONFLICT (name, slot) DO NOTHING
 """
-END_RUN = "UPDATE runs SET ended_at = :now, ok = :ok, report = :report WHERE name = :name AND slot = :slot"
+END_RUN = "UPDATE runs SET ended_at = :now, ok = :ok, report = :report WHERE name = :name AND slot = :slot AND ended_at IS NULL"
 _RUN = "SELECT name, slot, owner, started_at, ended_at, ok, report FROM runs"
 RUNS = f"{_RUN} ORDER BY seq DESC LIMIT :limit"
 RUNS_OF = f"{_RUN} WHERE name = :name ORDER BY seq DESC LIMIT :limit"

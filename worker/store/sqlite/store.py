@@ -25,9 +25,10 @@ from worker.store.sqlite.drains import SqliteDrains
 from worker.store.sqlite.rows import change_row, from_json, hook_json, job_of, row_of, run_of, to_json
 from worker.store.sqlite.schema import is_current, prepare
 from worker.store.sqlite.sums import SqliteSums
+from worker.store.sqlite.upkeep import SqliteUpkeep
 
 
-class SqliteStore(SqliteSums, SqliteBreakers, SqliteDrains):
+class SqliteStore(SqliteSums, SqliteBreakers, SqliteDrains, SqliteUpkeep):
     """See `JobStore` for the promises. Safe for many threads; each batch is one transaction.
 
     Args:

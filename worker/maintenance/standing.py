@@ -1,0 +1,145 @@
+"""How each work by the clock stands: next, last, missed; from the ledger, so whichever process is asked says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from worker.maintenance.schedule import BORN, plan, slot_time
+from worker.maintenance.timetable import LINES, Timetable
+from worker.metrics import Metrics
+from worker.ports import Run, Services
+
+#: A slot that is due is taken within a minute, and waits for the works of its lane.
+LATE_S = 900.0
+
+
+def result_of(line: Run) -> str:
+    """ok, failed, missed, running, died; `born` is no run."""
+    if line.slot == BORN:
+        return BORN
+    if line.ended_at is None:
+        return "running"
+    return "ok" if line.ok else "missed" if line.report.get("missed") else "died" if line.report.get("died") else "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One work.
+
+    Attributes:
+        next_at: wall clock.
+        last: the last line of the ledger that is a run or a miss, and has ended; `success` the last that went well.
+        running: a run that has not ended.
+        missed: among the last lines of the ledger.
+        overdue: a slot is due and nobody has taken it for `LATE_S`, or it was missed.
+    """
+
+    name: str
+    cron: str
+    window_s: float
+    next_at: float | None
+    last: Run | None
+    success: Run | None
+    running: Run | None
+    missed: int
+    overdue: bool
+
+    @property
+    def ok(self) -> bool:
+        """Nothing about it is to be looked at by a person."""
+        return not self.overdue and (self.last is None or bool(self.last.ok))
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong, in words."""
+        if self.ok:
+            return None
+        if self.last is not None and not self.last.ok:
+            return f"{result_of(self.last)}: {self.last.report.get('summary', '')}"
+        return "overdue: nobody has taken what is due; see that beat and a worker run"
+
+    def view(self) -> dict[str, Any]:
+        """For `--json`."""
+        last = self.last
+        return {
+            "name": self.name,
+            "cron": self.cron,
+            "window_s": self.window_s,
+            "next_at": self.next_at,
+            "ok": self.ok,
+            "overdue": self.overdue,
+            "missed": self.missed,
+            "running_since": self.running.started_at if self.running else None,
+            "last_success_at": moment_of(self.success) if self.success else None,
+            "last": last
+            and {
+                "slot": last.slot,
+                "started_at": last.started_at,
+                "seconds": seconds_of(last),
+                "result": result_of(last),
+                "report": dict(last.report),
+            },
+        }
+
+
+def standings(services: Services, timetable: Timetable) -> list[Standing]:
+    """Every work that there is, in the order of the schedule. Raises Transient when the store does not answer."""
+    now, store_now = services.clock.time(), services.store.now()
+    found = []
+    for entry in timetable.entries.values():
+        if entry.name not in timetable.works:
+            continue
+        lines = services.store.runs(entry.name, LINES)
+        ended = [line for line in lines if line.slot != BORN and line.ended_at is not None]
+        planned = plan(entry, lines, now, store_now, all_lines=len(lines) < LINES)
+        due = slot_time(planned.due) if planned.due and "#" not in planned.due else None
+        found.append(
+            Standing(
+                name=entry.name,
+                cron=entry.cron,
+                window_s=entry.window_s,
+                next_at=entry.next(now),
+                last=ended[0] if ended else None,
+                success=next((line for line in ended if line.ok), None),
+                running=next((line for line in lines if line.ended_at is None), None),
+                missed=sum(bool(line.report.get("missed")) for line in ended),
+                overdue=bool(planned.missed) or (due is not None and now - due > LATE_S),
+            )
+        )
+    return found
+
+
+def seconds_of(line: Run) -> float | None:
+    """How long a run took; None while it runs."""
+    return None if line.ended_at is None else float(line.report.get("seconds", round(line.ended_at - line.started_at, 3)))
+
+
+def moment_of(line: Run) -> float:
+    """When a run ended, by the wall clock of who ran it."""
+    return float(line.report.get("at", line.ended_at or line.started_at))
+
+
+class LedgerFigures:
+    """The ledger's metrics in this process; a counter counts each line once, those that were there when it began to look as well."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._counted: Mapping[str, frozenset[str]] = {}
+
+    def set(self, services: Services, names: Sequence[str]) -> None:
+        """Look again. Raises Transient when the store does not answer."""
+        metrics = self._metrics
+        for name in names:
+            ended = [line for line in services.store.runs(name, LINES) if line.slot != BORN and line.ended_at is not None]
+            known = self._counted.get(name, frozenset())
+            for line in ended:
+                if line.slot not in known:
+                    metrics.maintenance_runs.labels(name, result_of(line)).inc()
+            self._counted = {**self._counted, name: frozenset(line.slot for line in ended)}
+            if ended:
+                metrics.maintenance_ok.labels(name).set(int(bool(ended[0].ok)))
+            if success := next((line for line in ended if line.ok), None):
+                metrics.maintenance_success.labels(name).set(moment_of(success))
+                metrics.maintenance_seconds.labels(name).set(seconds_of(success) or 0.0)

@@ -1,0 +1,23 @@
+"""What is done by the clock: a line a work, under the name that `beat_schedule.CLOCK` has for it.
+
+A work is idempotent, bounded in time and memory, may be killed at any point, and clears up after a predecessor that was. It knows
+nothing of slots, lanes and the ledger: `timetable` runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from worker.maintenance import engines, indexes
+from worker.maintenance.report import Report
+from worker.ports import Services
+
+Work = Callable[[Services], Report]
+
+WORKS: Mapping[str, Work] = {
+    "engines": engines.run,
+    "indexes": indexes.run,
+}
+
+#: Works that can tell what they would do, and do nothing.
+REHEARSALS: Mapping[str, Work] = {}
