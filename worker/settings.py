@@ -102,6 +102,12 @@ class Settings(BaseSettings):
     qbittorrent: str | None = None
     valkey: str | None = None
     batch_items: int = Field(default=BATCH_ITEMS, ge=1, le=BATCH_ITEMS_MAX)
+    keep_jobs_days: float = Field(default=90.0, ge=0)
+    keep_jobs: int = Field(default=1_000_000, ge=0)
+    keep_work_days: float = Field(default=14.0, ge=0)
+    keep_runs_days: float = Field(default=400.0, ge=0)
+    keep_files_days: float = Field(default=0.0, ge=0)
+    keep_user_bytes: Annotated[int, BeforeValidator(size_or_none)] = 0
 
     @field_validator("engines", mode="before")
     @classmethod

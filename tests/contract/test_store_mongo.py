@@ -23,6 +23,7 @@ from tests.contract.store_jobs import NOW, WAIT_S, a_job, a_torrent_job, admitte
 from tests.contract.store_races import StoreRaces
 from tests.contract.store_space import SpaceSuite
 from tests.contract.store_suite import LONG_S, SHORT_S, Opener, StoreSuite, lease_of
+from tests.contract.upkeep_suite import UpkeepSuite
 from tests.mongo_proxy import MongoProxy, mongo_proxy
 from tests.mongodb import with_options
 from worker.jobs.errors import LeaseLost, Transient
@@ -30,7 +31,7 @@ from worker.jobs.model import Job, Progress, Request, Source, SourceKind, new_jo
 from worker.jobs.states import State
 from worker.ports import Applied, Change, Inserted, JobFilter, JobStore, Run
 from worker.store import open_store
-from worker.store.mongo import pipelines, queries
+from worker.store.mongo import pipelines, queries, upkeep
 from worker.store.mongo.store import MongoStore
 
 
@@ -90,6 +91,10 @@ class TestBreakers(BreakerSuite):
 
 class TestDrains(DrainsSuite):
     pass
+
+
+class TestUpkeep(UpkeepSuite):
+    """What the works by the clock ask of it."""
 
 
 class TestSpace(SpaceSuite):
@@ -372,6 +377,7 @@ FINDS: dict[str, tuple[str, dict[str, Any], queries.Order, str]] = {
     "at_engine": (queries.JOBS, queries.at_engine("aria2"), [], "jobs_at_engine"),
     "needing_owner": (queries.JOBS, queries.needing_owner("aria2"), queries.OLDEST_CHANGE, "jobs_needing_owner"),
     "in_state": (queries.JOBS, queries.in_state(State.QUEUED, "a"), queries.BY_ID, "jobs_by_state_and_id"),
+    "finished": (queries.JOBS, upkeep.ended(9), upkeep.OLDEST, "jobs_by_state"),
     "undescribed": (queries.JOBS, queries.undescribed("a"), queries.BY_ID, "jobs_undescribed"),
     "unprobed": (queries.JOBS, queries.unprobed("a"), queries.BY_ID, "jobs_unprobed"),
     "short_of_space": (queries.JOBS, queries.short_of_space(), queries.SHORT_LONGEST, "jobs_short"),

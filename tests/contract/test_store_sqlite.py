@@ -21,6 +21,7 @@ from tests.contract.store_jobs import NOW, a_job, a_torrent_job, admitted, chang
 from tests.contract.store_races import StoreRaces
 from tests.contract.store_space import SpaceSuite
 from tests.contract.store_suite import Opener, StoreSuite, lease_of
+from tests.contract.upkeep_suite import UpkeepSuite
 from worker.jobs.document import to_document
 from worker.jobs.errors import LeaseLost, Transient
 from worker.jobs.model import Job, Progress, Result
@@ -62,6 +63,10 @@ class TestBreakers(BreakerSuite):
 
 class TestDrains(DrainsSuite):
     pass
+
+
+class TestUpkeep(UpkeepSuite):
+    """What the works by the clock ask of it."""
 
 
 class TestSpace(SpaceSuite):
@@ -355,6 +360,8 @@ def test_every_query_goes_by_an_index_and_sorts_nothing(connection: sqlite3.Conn
         ("ENGINE_COUNTS", "COVERING INDEX jobs_at_engine"),
         ("ENGINE_STATES", "COVERING INDEX jobs_at_engine"),
         ("RUNS_OF", "runs_by_name (name=?)"),
+        ("FINISHED", "jobs_by_state (state=? AND rowid>?)"),
+        ("DROP_RUNS", "runs_by_name (name=?"),
     ],
 )
 def test_a_query_goes_by_the_index_made_for_it(connection: sqlite3.Connection, name: str, index: str) -> None:

@@ -59,9 +59,11 @@ def run(name: Name, dry_run: DryRun = False, as_json: options.Json = False) -> N
 
     Example: haul schedule run retention --dry-run
     """
+    from worker import logs
     from worker.cli.connect import connected
     from worker.jobs.errors import Rejected
 
+    logs.configure("error", "text")
     with connected() as services:
         timetable = _timetable(services)
         if name not in timetable.works or name not in timetable.entries:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from worker.maintenance import engines, indexes
+from worker.maintenance import engines, indexes, retention
 from worker.maintenance.report import Report
 from worker.ports import Services
 
@@ -17,7 +17,8 @@ Work = Callable[[Services], Report]
 WORKS: Mapping[str, Work] = {
     "engines": engines.run,
     "indexes": indexes.run,
+    "retention": retention.run,
 }
 
 #: Works that can tell what they would do, and do nothing.
-REHEARSALS: Mapping[str, Work] = {}
+REHEARSALS: Mapping[str, Work] = {"retention": retention.rehearse}

@@ -188,6 +188,16 @@ class JobStore(Protocol):
             Rejected: the cursor is not one of ours.
         """
 
+    def finished(self, limit: int, *, after: str | None = None) -> Page:
+        """Jobs that have ended, those that were recorded first before the others; `after` is the cursor of the page before."""
+
+    def remove(self, jobs: Sequence[Job]) -> int:
+        """Forget jobs for good that have ended, whose records have the state and version given, and of which everybody was told.
+
+        Returns:
+            how many went; fewer are told when an answer was lost.
+        """
+
     def counts(self, states: Iterable[State] | None = None) -> dict[State, int]:
         """How many jobs are in each of the states (None: in every one); absent states have none."""
 
@@ -272,6 +282,9 @@ class JobStore(Protocol):
 
     def keep_runs(self, runs: Sequence[Run]) -> None:
         """Write down runs of another store as they are, oldest first; those whose slot is known stay as they are."""
+
+    def drop_runs(self, name: str, before: float, keep: int) -> int:
+        """Forget lines of one work's ledger from before a time (store clock), but never the `keep` newest; how many went."""
 
     def drift(self) -> tuple[str, ...]:
         """How its indexes and tables differ from those declared, a line each; empty when they do not. Writes nothing."""

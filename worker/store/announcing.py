@@ -57,6 +57,12 @@ class _Announcing:
         finally:
             self._changed.progress(rows)
 
+    def remove(self, jobs: Sequence[Job]) -> int:
+        try:
+            return self._store.remove(jobs)
+        finally:
+            self._changed.jobs(jobs)
+
     def set_limits(self, values: Mapping[str, Any], drop: Iterable[str] = ()) -> None:
         try:
             self._store.set_limits(values, drop)

@@ -86,6 +86,14 @@ class WrappedStore:
         """See `JobStore`."""
         return self._inner.page(where, limit, cursor)
 
+    def finished(self, limit: int, *, after: str | None = None) -> Page:
+        """See `JobStore`."""
+        return self._inner.finished(limit, after=after)
+
+    def remove(self, jobs: Sequence[Job]) -> int:
+        """See `JobStore`."""
+        return self._inner.remove(jobs)
+
     def counts(self, states: Iterable[State] | None = None) -> dict[State, int]:
         """See `JobStore`."""
         return self._inner.counts(states)
@@ -189,6 +197,10 @@ class WrappedStore:
     def keep_runs(self, runs: Sequence[Run]) -> None:
         """See `JobStore`."""
         self._inner.keep_runs(runs)
+
+    def drop_runs(self, name: str, before: float, keep: int) -> int:
+        """See `JobStore`."""
+        return self._inner.drop_runs(name, before, keep)
 
     def drift(self) -> tuple[str, ...]:
         """See `JobStore`."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from pymongo import ReturnDocument, UpdateOne
+from pymongo import DeleteMany, ReturnDocument, UpdateOne
 
 from worker.store.mongo.connection import MongoConnection, add
 from worker.store.mongo.documents import Document
@@ -53,6 +53,13 @@ class MongoCollection:
         """Remove the documents with these ids; unknown ids are ignored."""
         if ids:
             self._ask("delete", {"deletes": [{"q": of_ids(ids)}]}, lambda: self._collection.delete_many(of_ids(ids)))
+
+    def delete(self, wheres: list[Document]) -> int:
+        """Remove what each filter finds; how many documents went."""
+        if not wheres:
+            return 0
+        command = {"deletes": [{"q": wheres[0]}]}
+        return self._ask("delete", command, lambda: self._collection.bulk_write([DeleteMany(each) for each in wheres]).deleted_count)
 
     def change(self, where: Document, update: Mapping[str, Any] | Pipeline, *, upsert: bool = False) -> Document | None:
         """Update one document, which `where` finds or, with `upsert`, makes; what it is then, or None."""

@@ -42,6 +42,12 @@ MARK_POSTED = """
     UPDATE jobs SET hook = :hook
     WHERE id = :id AND (json_extract(hook, '$.sent'), json_extract(hook, '$.failures')) < (:sent, :failures)
 """
+REMOVE = f"""
+    DELETE FROM jobs WHERE id = :id AND version = :version AND state = :state AND state IN ({_TERMINAL})
+        AND event <= sent AND (hook IS NULL OR event <= json_extract(hook, '$.sent'))
+    RETURNING seq
+"""  # noqa: S608
+REMOVE_PROGRESS = "DELETE FROM progress WHERE seq = :seq"
 
 # ---- jobs: reads ----
 GET = f"{_JOB} WHERE jobs.id IN (SELECT value FROM json_each(:ids))"  # noqa: S608
@@ -51,6 +57,10 @@ IN_STATE = f"{_JOB} WHERE jobs.state = :state AND jobs.id > :after ORDER BY jobs
 UNDESCRIBED = f"{_JOB} WHERE jobs.undescribed = 1 AND jobs.id > :after ORDER BY jobs.id LIMIT :limit"
 UNPROBED = f"{_JOB} WHERE jobs.unprobed = 1 AND jobs.id > :after ORDER BY jobs.id LIMIT :limit"
 SHORT_OF_SPACE = f"{_JOB} WHERE jobs.short_since IS NOT NULL ORDER BY jobs.short_since LIMIT :limit"
+FINISHED = (
+    " UNION ALL ".join(f"{_JOB} WHERE jobs.state = '{state}' AND jobs.seq > :after" for state in sorted(TERMINAL))
+    + " ORDER BY 1 LIMIT :limit"
+)
 _EXPECTED = "coalesce(json_extract(progress.document, '$.total'), jobs.promised)"
 PROMISED = f"""
     SELECT jobs.engine, jobs.out, sum(max(0, {_EXPECTED} - coalesce(json_extract(progress.document, '$.allocated'), 0))), sum({_EXPECTED})
@@ -138,6 +148,10 @@ KEEP_RUN = """
     ON CONFLICT (name, slot) DO NOTHING
 """
 END_RUN = "UPDATE runs SET ended_at = :now, ok = :ok, report = :report WHERE name = :name AND slot = :slot AND ended_at IS NULL"
+DROP_RUNS = """
+    DELETE FROM runs WHERE name = :name AND started_at < :before
+        AND seq < (SELECT seq FROM runs WHERE name = :name ORDER BY seq DESC LIMIT 1 OFFSET :keep - 1)
+"""
 _RUN = "SELECT name, slot, owner, started_at, ended_at, ok, report FROM runs"
 RUNS = f"{_RUN} ORDER BY seq DESC LIMIT :limit"
 RUNS_OF = f"{_RUN} WHERE name = :name ORDER BY seq DESC LIMIT :limit"

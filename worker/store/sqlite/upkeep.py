@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 
+from worker.jobs.model import Job
+from worker.ports import Page
+from worker.store.cursor import cursor_of, seq_of
+from worker.store.sqlite import queries
 from worker.store.sqlite.connections import Connections
 from worker.store.sqlite.indexes import SqliteIndexes
+from worker.store.sqlite.rows import job_of
 
 
 class SqliteUpkeep:
     """That part of `JobStore`."""
 
     _connections: Connections
+
+    def finished(self, limit: int, *, after: str | None = None) -> Page:
+        """See `JobStore.finished`."""
+        if limit < 1:
+            return Page((), None)
+        with self._connections.reading() as connection:
+            values = {"after": -1 if after is None else seq_of(after), "limit": limit + 1}
+            rows = connection.execute(queries.FINISHED, values).fetchall()
+        more = len(rows) > limit
+        return Page(tuple(map(job_of, rows[:limit])), cursor_of(rows[limit - 1][0]) if more else None)
+
+    def remove(self, jobs: Sequence[Job]) -> int:
+        """See `JobStore.remove`."""
+        removed = 0
+        with self._connections.writing() as connection:
+            for job in jobs:
+                values = {"id": job.id, "version": job.version, "state": job.state.value}
+                for (seq,) in connection.execute(queries.REMOVE, values).fetchall():
+                    connection.execute(queries.REMOVE_PROGRESS, {"seq": seq})
+                    removed += 1
+        return removed
+
+    def drop_runs(self, name: str, before: float, keep: int) -> int:
+        """See `JobStore.drop_runs`."""
+        with self._connections.writing() as connection:
+            return connection.execute(queries.DROP_RUNS, {"name": name, "before": before, "keep": keep}).rowcount
 
     def drift(self) -> tuple[str, ...]:
         """See `JobStore.drift`."""

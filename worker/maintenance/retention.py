@@ -1,0 +1,224 @@
+"""What goes when it is old enough, or too much: finished jobs, what failed ones left behind, lines of the ledger; files when asked for.
+
+What is on its way, seeds, or is needed by another job stays, and so does a job while somebody has not been told of it. A record goes
+after the files it tells of. Nothing here deletes what engines work in: a failed job lets go of its transfer, and the owner of its
+engine, who alone may, clears up.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from worker.jobs.directories import WORK
+from worker.jobs.events import EventType
+from worker.jobs.model import Job
+from worker.jobs.states import TERMINAL, State
+from worker.jobs.transfer import own_id
+from worker.limits import STEP_BATCH
+from worker.maintenance.report import Report
+from worker.ports import Change, JobFilter, Services
+from worker.sizes import size_text
+
+DAY_S = 86_400.0
+#: What is left then goes the next night.
+BUDGET_S = 1_800.0
+#: Between two batches, for those who wait to write.
+PAUSE_S = 0.02
+#: Of each work so many lines of the ledger stay, however old.
+RUNS_KEPT = 300
+#: The works that have a line among the newest of the ledger.
+LINES_SEEN = 2_000
+ENDINGS = frozenset({EventType.COMPLETED, EventType.FAILED, EventType.CANCELLED, EventType.REFUSED})
+FAULTS_NAMED = 5
+
+
+def run(services: Services) -> Report:
+    """Let go what the settings say. Idempotent; what a kill left undone is done the next time.
+
+    Raises:
+        Transient: the store does not answer; what was done is done.
+    """
+    return _Round(services, rehearsal=False).report()
+
+
+def rehearse(services: Services) -> Report:
+    """Say what `run` would do, and change nothing."""
+    return _Round(services, rehearsal=True).report()
+
+
+@dataclass
+class _Round:
+    """One run over everything.
+
+    Attributes:
+        done: what was done, or would be.
+        faults: what the file system refused.
+    """
+
+    services: Services
+    rehearsal: bool
+    done: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.settings = self.services.settings
+        self.now = self.services.clock.time()
+        self.deadline = time.monotonic() + BUDGET_S
+        self.volumes = {engine.directory for engine in self.services.engines.values()}
+        self.cut = False
+
+    def report(self) -> Report:
+        self._let_go()
+        if self.settings.keep_user_bytes:
+            self._hold_users_to_their_bytes()
+        self._remove_jobs()
+        self._remove_lines()
+        done = self.done
+        summary = (
+            f"{done['jobs_removed']} jobs, {done['runs_removed']} runs, files of {done['files_removed']} jobs"
+            f" ({size_text(done['bytes_removed'])}); {done['work_let_go']} failed jobs let go of what was fetched"
+        )
+        summary += "; the rest goes the next time" if self.cut else ""
+        summary += f"; {len(self.faults)} could not be deleted: {self.faults[0]}" if self.faults else ""
+        names = ("jobs_removed", "jobs_untold", "work_let_go", "files_removed", "bytes_removed", "runs_removed")
+        return Report(not self.faults, summary, {name: done[name] for name in names}, {"faults": self.faults[:FAULTS_NAMED]})
+
+    # ---- what failed jobs left behind ----
+
+    def _let_go(self) -> None:
+        """Have old failed jobs forget what was fetched of them; a retry begins anew, under another name on the disk."""
+        limits = [days for days in (self.settings.keep_work_days, self.settings.keep_jobs_days) if days]
+        after: str | None = None
+        while limits and self._goes_on() and (page := self.services.store.in_state(State.FAILED, STEP_BATCH, after=after)):
+            after = page[-1].id
+            old = [job for job in page if job.transfer is not None and self._age_days(job) > min(limits)]
+            text = "what was fetched of it is deleted: it failed long ago"
+            news = [job.noted(self.now, text, transfer=None, handed=job.handed + 1) for job in old]
+            if old and not self.rehearsal:
+                applied = self.services.store.apply([Change(job, new) for job, new in zip(old, news, strict=True)])
+                self.done["work_let_go"] += sum(each.won for each in applied)
+                time.sleep(PAUSE_S)
+            elif old:
+                self.done["work_let_go"] += len(old)
+
+    # ---- files ----
+
+    def _hold_users_to_their_bytes(self) -> None:
+        """Delete what goes beyond a user's bytes, the oldest first; a user's newest stays, however large it is."""
+        held: Counter[str] = Counter()
+        cursor: str | None = None
+        while self._goes_on():
+            page = self.services.store.page(JobFilter(states=(State.DONE,)), STEP_BATCH, cursor)
+            for job in page.jobs:
+                if self._directory(job) is not None and job.result is not None:
+                    full = held[job.user] > 0 and held[job.user] + job.result.size > self.settings.keep_user_bytes
+                    if full:
+                        self._delete_files(job, "its user has more than the bytes that are kept")
+                    else:
+                        held[job.user] += job.result.size
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def _directory(self, job: Job) -> Path | None:
+        """Where a done job's files lie, when that is a place of its own that holds them; never one that somebody named."""
+        if job.state is not State.DONE or job.seeding or job.out is not None or job.result is None:
+            return None
+        directory = Path(job.result.path).parent
+        ours = directory.name == job.id and str(directory.parent) in self.volumes
+        return directory if ours and directory.is_dir() and not directory.is_symlink() else None
+
+    def _delete_files(self, job: Job, why: str) -> bool:
+        """Write down that they go, then delete them; true when they are gone."""
+        directory = self._directory(job)
+        if directory is None or job.result is None:
+            return False
+        if not self.rehearsal:
+            [applied] = self.services.store.apply([Change(job, job.noted(self.now, f"its files are deleted: {why}"))])
+            if not applied.won:
+                return False
+            try:
+                shutil.rmtree(directory)
+            except OSError as error:
+                self.faults.append(f"{error.filename or directory}: {error.strerror}")
+                return False
+        self.done["files_removed"] += 1
+        self.done["bytes_removed"] += job.result.size
+        return True
+
+    # ---- records ----
+
+    def _remove_jobs(self) -> None:
+        """Walk over finished jobs, those that were recorded first at the beginning, as far as anything may have to go."""
+        settings, store = self.settings, self.services.store
+        days = [days for days in (settings.keep_jobs_days, settings.keep_files_days) if days]
+        surplus = sum(store.counts(TERMINAL).values()) - settings.keep_jobs if settings.keep_jobs else 0
+        newest = self.now - min(days) * DAY_S if days else float("-inf")
+        cursor: str | None = None
+        while self._goes_on():
+            page = store.finished(STEP_BATCH, after=cursor)
+            reached = [job for job in page.jobs if surplus > 0 or job.created_at <= newest]
+            for job in reached:
+                if settings.keep_files_days and self._age_days(job) > settings.keep_files_days:
+                    self._delete_files(job, f"they are older than {settings.keep_files_days:g} days")
+            old = [job for job in reached if settings.keep_jobs_days and self._age_days(job) > settings.keep_jobs_days]
+            wanted = [job for job in reached if job in old][:STEP_BATCH]
+            wanted += [job for job in reached if job not in old][: max(0, surplus - len(wanted))]
+            surplus -= self._remove(wanted)
+            cursor = page.cursor
+            if cursor is None or len(reached) < len(page.jobs):
+                return
+
+    def _remove(self, jobs: Sequence[Job]) -> int:
+        """Remove the records of those nobody and nothing needs; how many went, or would."""
+        untold = [job for job in jobs if job.unsent or job.unposted]
+        self.done["jobs_untold"] += len(untold)
+        free = [job for job in jobs if job not in untold and not job.seeding and not self._has_files(job)]
+        shared = {job.transfer.id for job in free if job.transfer is not None}
+        store, mine = self.services.store, {job.id for job in free}
+        needed = {job.transfer.id for job in store.holding(shared) if job.transfer and job.id not in mine} if shared else set()
+        needed |= {job.follows for job in store.following(shared, STEP_BATCH) if job.follows} if shared else set()
+        free = [job for job in free if job.transfer is None or job.transfer.id not in needed]
+        if not free:
+            return 0
+        removed = len(free) if self.rehearsal else store.remove(self._as_they_are(free))
+        self.done["jobs_removed"] += removed
+        if not self.rehearsal:
+            time.sleep(PAUSE_S)
+        return removed
+
+    def _as_they_are(self, jobs: Sequence[Job]) -> list[Job]:
+        """The records as they are now: the deletion of its files may have been written down on one since it was read."""
+        now = self.services.store.get([job.id for job in jobs])
+        return [job for job in now.values() if job.terminal]
+
+    def _has_files(self, job: Job) -> bool:
+        """True while anything lies on the disk that only this record tells of: an engine's work, or files that are to go by their age."""
+        if job.state is State.FAILED and job.transfer is not None:
+            return True
+        names = [own_id(job.id, handed) for handed in range(job.handed + 1)]
+        if any(Path(volume, WORK, name).exists() for volume in self.volumes for name in names):
+            return True
+        to_go = bool(self.settings.keep_files_days or self.settings.keep_user_bytes)
+        return to_go and self._directory(job) is not None and not self.rehearsal
+
+    def _remove_lines(self) -> None:
+        days, store = self.settings.keep_runs_days, self.services.store
+        if not days or self.rehearsal:
+            return
+        before = store.now() - days * DAY_S
+        for name in sorted({line.name for line in store.runs(None, LINES_SEEN)}):
+            self.done["runs_removed"] += store.drop_runs(name, before, RUNS_KEPT)
+
+    def _age_days(self, job: Job) -> float:
+        ended = max((event.at for event in job.events if event.type in ENDINGS), default=job.updated_at)
+        return (self.now - ended) / DAY_S
+
+    def _goes_on(self) -> bool:
+        self.cut = self.cut or time.monotonic() >= self.deadline
+        return not self.cut
