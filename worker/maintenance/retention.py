@@ -133,23 +133,25 @@ class _Round:
         ours = directory.name == job.id and str(directory.parent) in self.volumes
         return directory if ours and directory.is_dir() and not directory.is_symlink() else None
 
-    def _delete_files(self, job: Job, why: str) -> bool:
-        """Write down that they go, then delete them; true when they are gone."""
+    def _delete_files(self, job: Job, why: str) -> Job:
+        """Write down that they go, then delete them; the job as it is then."""
         directory = self._directory(job)
         if directory is None or job.result is None:
-            return False
+            return job
+        noted = job.noted(self.now, f"its files are deleted: {why}")
         if not self.rehearsal:
-            [applied] = self.services.store.apply([Change(job, job.noted(self.now, f"its files are deleted: {why}"))])
+            [applied] = self.services.store.apply([Change(job, noted)])
             if not applied.won:
-                return False
+                return job
+            self.services.failpoints.hit("retention.noted", job.id)
             try:
                 shutil.rmtree(directory)
             except OSError as error:
                 self.faults.append(f"{error.filename or directory}: {error.strerror}")
-                return False
+                return noted
         self.done["files_removed"] += 1
         self.done["bytes_removed"] += job.result.size
-        return True
+        return noted
 
     # ---- records ----
 
@@ -163,16 +165,19 @@ class _Round:
         while self._goes_on():
             page = store.finished(STEP_BATCH, after=cursor)
             reached = [job for job in page.jobs if surplus > 0 or job.created_at <= newest]
-            for job in reached:
-                if settings.keep_files_days and self._age_days(job) > settings.keep_files_days:
-                    self._delete_files(job, f"they are older than {settings.keep_files_days:g} days")
-            old = [job for job in reached if settings.keep_jobs_days and self._age_days(job) > settings.keep_jobs_days]
-            wanted = [job for job in reached if job in old][:STEP_BATCH]
-            wanted += [job for job in reached if job not in old][: max(0, surplus - len(wanted))]
-            surplus -= self._remove(wanted)
+            known = [self._without_old_files(job) for job in reached]
+            old = [job for job in known if settings.keep_jobs_days and self._age_days(job) > settings.keep_jobs_days]
+            aged = {job.id for job in old}
+            young = [job for job in known if job.id not in aged]
+            surplus -= self._remove([*old, *young[: max(0, surplus - len(old))]])
             cursor = page.cursor
             if cursor is None or len(reached) < len(page.jobs):
                 return
+
+    def _without_old_files(self, job: Job) -> Job:
+        days = self.settings.keep_files_days
+        old = days and self._age_days(job) > days
+        return self._delete_files(job, f"they are older than {days:g} days") if old else job
 
     def _remove(self, jobs: Sequence[Job]) -> int:
         """Remove the records of those nobody and nothing needs; how many went, or would."""
@@ -186,16 +191,11 @@ class _Round:
         free = [job for job in free if job.transfer is None or job.transfer.id not in needed]
         if not free:
             return 0
-        removed = len(free) if self.rehearsal else store.remove(self._as_they_are(free))
+        removed = len(free) if self.rehearsal else store.remove(free)
         self.done["jobs_removed"] += removed
         if not self.rehearsal:
             time.sleep(PAUSE_S)
         return removed
-
-    def _as_they_are(self, jobs: Sequence[Job]) -> list[Job]:
-        """The records as they are now: the deletion of its files may have been written down on one since it was read."""
-        now = self.services.store.get([job.id for job in jobs])
-        return [job for job in now.values() if job.terminal]
 
     def _has_files(self, job: Job) -> bool:
         """True while anything lies on the disk that only this record tells of: an engine's work, or files that are to go by their age."""
