@@ -5,6 +5,9 @@ once, whoever looks first and however many beats there are. `clock` looks each m
 its window, or written down as missed. Times of day are those of HAUL_TIMEZONE; a night that has its 02:00 twice, or never, has one run.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from celery.schedules import crontab
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
@@ -17,7 +20,7 @@ EXPIRES_S = 50
 #: lane: of the works of one lane one runs at a time, on all machines together.
 #: first: a new installation does not wait for the first time of day; the others begin with the next one.
 #: at_start: it also runs when a worker has started, once in ten minutes.
-CLOCK = {
+CLOCK: Mapping[str, Mapping[str, Any]] = {
     # The records, settings and engines' sessions. When few are awake, and before anything is removed by `retention`.
     "backup": {"cron": "0 2 * * *", "window_s": 16 * HOUR, "lane": "records"},
     # What is old enough to go: finished jobs, runs, files. By then the night's backup has it.

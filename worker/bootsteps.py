@@ -28,9 +28,6 @@ EX_UNREACHABLE = 3
 #: A setting is wrong, or asks for what is not there.
 EX_USAGE = 2
 
-#: What runs at a start waits so long for what is more urgent then.
-START_LATE_S = 20
-
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -164,7 +161,7 @@ class StartStep(bootsteps.StartStopStep):
         for name in (name for name, entry in CLOCK.items() if entry.get("at_start")):
             with contextlib.suppress(OperationalError, OSError):  # the cache fills without it, too
                 task = f"haul.maintenance.{name}"
-                parent.app.send_task(task, [True], countdown=START_LATE_S, expires=EXPIRES_S, retry=False, ignore_result=True)
+                parent.app.send_task(task, [True], expires=EXPIRES_S, retry=False, ignore_result=True)
 
 
 class ApiStep(bootsteps.StartStopStep):

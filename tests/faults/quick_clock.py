@@ -21,5 +21,5 @@ app.conf.beat_schedule = {
 @app.task(name="haul.quick", bind=True)
 def quick(self: Task[Any, Any]) -> None:
     """What `haul.maintenance.*` do."""
-    timetable = Timetable({NAME: entry(int(os.environ["QUICK_SECOND"]))}, {NAME: work}, {})
+    timetable = Timetable({NAME: entry(os.environ["QUICK_SECONDS"])}, {NAME: work}, {})
     timetable.run_due(app.services.get(), NAME)

@@ -1,6 +1,6 @@
-"""A work that is due once a minute and takes some seconds.
+"""A work that is due once or twice a minute and takes some seconds.
 
-QUICK_SECOND is the second at which it is due, QUICK_NOTES the file that tells who began and who ended.
+QUICK_SECONDS are those of a minute at which it is due, as `12,42`, QUICK_NOTES the file that tells who began and who ended.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ NAME = "night"
 TAKES_S = 5.0
 
 
-def entry(second: int) -> Entry:
-    """Due each minute; caught up for nearly as long."""
-    return Entry(NAME, f"{second} * * * * *", 55.0, "records", ZoneInfo("UTC"))
+def entry(seconds: str) -> Entry:
+    """Due at these seconds of each minute; caught up for nearly as long as until the next."""
+    return Entry(NAME, f"{seconds} * * * * *", 25.0 if "," in seconds else 55.0, "records", ZoneInfo("UTC"))
 
 
 def work(services: Services) -> Report:

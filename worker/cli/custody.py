@@ -9,6 +9,7 @@ from worker.admission.admit import LEASE_NAME as ADMISSION_LEASE
 from worker.engines.registry import PROGRAMS, build_engines
 from worker.jobs.errors import Rejected
 from worker.limits import LEASE_S
+from worker.maintenance.lane import lane_lease
 from worker.ports import JobStore
 from worker.settings import EMBEDDED, Settings
 from worker.store.migrate import NotCopied
@@ -32,12 +33,15 @@ class Custody:
         self._held: dict[tuple[str, str], Held] = {}
 
     def take(self, engines: Iterable[str]) -> None:
-        """Take the leases of admission and of these engines in every store; those it has already stay.
+        """Take the leases of admission, of works by the clock, and of these engines in every store; those it has already stay.
 
         Raises:
             Rejected: somebody holds one.
         """
-        for lease in (ADMISSION_LEASE, *map(engine_lease, sorted(set(engines)))):
+        from beat_schedule import CLOCK  # Celery takes a seventh of a second to load
+
+        lanes = sorted({lane_lease(entry["lane"]) for entry in CLOCK.values()})
+        for lease in (ADMISSION_LEASE, *lanes, *map(engine_lease, sorted(set(engines)))):
             for word, store in self._stores.items():
                 held = self._held.get((word, lease)) or Held(store, lease, OWNER)
                 if held.keep() is None:

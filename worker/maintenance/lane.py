@@ -15,6 +15,11 @@ from worker.ports import JobStore, Lease, Services
 log = logs.get(__name__)
 
 
+def lane_lease(name: str) -> str:
+    """The name of the lease of a lane."""
+    return f"maintenance:{name}"
+
+
 @contextlib.contextmanager
 def lane(services: Services, name: str) -> Iterator[bool]:
     """Hold a lane, renewed by a thread of its own; false when somebody else holds it.
@@ -26,7 +31,7 @@ def lane(services: Services, name: str) -> Iterator[bool]:
         Transient: the store does not answer.
     """
     owner = f"{services.owner}/{secrets.token_hex(4)}"  # a lease that is its owner's already would be given to him again
-    lease = services.store.acquire_lease(f"maintenance:{name}", owner, LEASE_S)
+    lease = services.store.acquire_lease(lane_lease(name), owner, LEASE_S)
     if lease is None:
         yield False
         return

@@ -11,7 +11,7 @@ from worker.maintenance.timetable import LINES, Timetable
 from worker.metrics import Metrics
 from worker.ports import Run, Services
 
-#: A slot that is due is taken within a minute, and waits for the works of its lane.
+#: A slot that is due is taken within a minute, unless workers are very busy.
 LATE_S = 900.0
 
 
@@ -33,7 +33,7 @@ class Standing:
         last: the last line of the ledger that is a run or a miss, and has ended; `success` the last that went well.
         running: a run that has not ended.
         missed: among the last lines of the ledger.
-        overdue: a slot is due and nobody has taken it for `LATE_S`, or it was missed.
+        overdue: a slot is due and nobody has taken it for `LATE_S`, though its lane is free, or it was missed.
     """
 
     name: str
@@ -87,11 +87,11 @@ class Standing:
 def standings(services: Services, timetable: Timetable) -> list[Standing]:
     """Every work that there is, in the order of the schedule. Raises Transient when the store does not answer."""
     now, store_now = services.clock.time(), services.store.now()
+    seen = {name: services.store.runs(name, LINES) for name in timetable.entries if name in timetable.works}
+    busy = {timetable.entries[name].lane for name, lines in seen.items() for line in lines if line.ended_at is None}
     found = []
-    for entry in timetable.entries.values():
-        if entry.name not in timetable.works:
-            continue
-        lines = services.store.runs(entry.name, LINES)
+    for name, lines in seen.items():
+        entry = timetable.entries[name]
         ended = [line for line in lines if line.slot != BORN and line.ended_at is not None]
         planned = plan(entry, lines, now, store_now, all_lines=len(lines) < LINES)
         due = slot_time(planned.due) if planned.due and "#" not in planned.due else None
@@ -105,7 +105,7 @@ def standings(services: Services, timetable: Timetable) -> list[Standing]:
                 success=next((line for line in ended if line.ok), None),
                 running=next((line for line in lines if line.ended_at is None), None),
                 missed=sum(bool(line.report.get("missed")) for line in ended),
-                overdue=bool(planned.missed) or (due is not None and now - due > LATE_S),
+                overdue=bool(planned.missed) or (due is not None and now - due > LATE_S and entry.lane not in busy),
             )
         )
     return found

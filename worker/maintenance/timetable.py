@@ -78,10 +78,12 @@ class Timetable:
 
     def run_at_start(self, services: Services, name: str) -> bool | None:
         """Run a work because a worker has started, unless one did so for it in the same ten minutes."""
+        if name not in self.works:
+            return None
         now = services.clock.time()
         slot = f"start:{slot_name(now - now % START_EVERY_S)}"
         with lane(services, self.entries[name].lane) as ours:
-            if not ours or name not in self.works or not services.store.claim_run(name, slot, services.owner):
+            if not ours or not services.store.claim_run(name, slot, services.owner):
                 return None
             return self._run_once(services, name, slot).ok
 
