@@ -19,7 +19,7 @@ from tests.machine import services_of
 from worker.failpoints import FailpointHit, Failpoints
 from worker.jobs.errors import Transient
 from worker.maintenance.report import Report
-from worker.maintenance.schedule import BORN, Entry, slot_time
+from worker.maintenance.schedule import Entry, is_birth, slot_time
 from worker.maintenance.standing import result_of, standings
 from worker.maintenance.timetable import Timetable
 from worker.ports import Run, Services
@@ -98,7 +98,7 @@ class Stage:
             self.timetable.run_due(services, name)
 
     def lines(self, name: str = "night") -> list[Run]:
-        return [line for line in self.store.runs(name, 10_000) if line.slot != BORN][::-1]
+        return [line for line in self.store.runs(name, 10_000) if not is_birth(line.slot)][::-1]
 
     def results(self, name: str = "night") -> list[str]:
         return [result_of(line) for line in self.lines(name)]
@@ -414,6 +414,36 @@ def test_everybody_sees_the_same_figures(opens: Opens) -> None:
     assert runs == {"ok": 2, "missed": 1, "failed": None}
     assert read("haul_maintenance_ok", {"work": "night"}) == 1
     assert read("haul_maintenance_last_success_timestamp_seconds", {"work": "night"}) == stage.lines()[-1].report["at"]
+
+
+def test_a_clock_that_was_a_week_ahead_for_a_while_costs_no_night(opens: Opens) -> None:
+    stage = opens("2026-05-01T01:00")
+    process, services = stage.process()
+    stage.turn(services)
+    process.skew = 7 * DAY
+    stage.turn(services)
+    assert set(stage.results()) == {"missed"}
+    process.skew = 0.0
+    ran = []
+    for _ in range(9):
+        stage.world.now += 1.5 * HOUR
+        before = stage.world.runs
+        stage.turn(services)
+        stage.turn(services)
+        ran.append(stage.world.runs - before)
+        stage.world.now += DAY - 1.5 * HOUR
+    assert ran == [1] * 9
+
+
+def test_a_work_that_was_born_by_a_clock_that_was_wrong_is_due_all_the_same(opens: Opens) -> None:
+    stage = opens("2026-05-01T01:00")
+    process, services = stage.process(skew=300 * DAY)
+    stage.turn(services)
+    process.skew = 0.0
+    stage.turn(services)
+    stage.world.now += 1.5 * HOUR
+    stage.turn(services)
+    assert stage.results()[-1] == "ok"
 
 
 def test_a_store_opened_again_goes_on_with_the_same_ledger(opens: Opens) -> None:

@@ -161,6 +161,17 @@ def test_when_people_ran_it_so_often_that_no_slot_is_seen_the_oldest_line_counts
     assert planned([a_line("manual:2026-01-10T01:00:00Z")], NOW + DAY, all_lines=False) == ((), night(11))
 
 
+def test_what_a_clock_that_was_wrong_wrote_down_keeps_nothing_from_being_done() -> None:
+    ahead = [a_line(night(day), ok=False, missed=True, at=NOW + 6 * DAY) for day in range(15, 9, -1)]
+    lines = [*ahead, a_line(night(9), at=NOW - DAY)]
+    assert planned(lines, NOW) == ((), night(10) + "#2")
+    assert planned([a_line(night(10) + "#2", at=NOW + 5), *lines], NOW + 60) == ((), None)
+    assert planned([a_line(night(10) + "#2", at=NOW + 5), *lines], NOW + DAY) == ((), night(11) + "#2")
+    died = a_line(night(10) + "#2", ok=False, at=NOW + 5, again=True, died=True)
+    assert planned([died, *lines], NOW + 60) == ((), night(10) + "#3")
+    assert plan(NIGHT, [a_line(BORN, since=NOW + 9 * DAY, at=NOW + 9 * DAY)], NOW, NOW, all_lines=True).newborn
+
+
 def test_the_table_of_works_is_read_in_the_zone_of_the_settings() -> None:
     made = entries(CLOCK, "America/New_York")
     assert slot_name(made["backup"].next(at("2026-07-01T00:00")) or 0) == "2026-07-01T06:00:00Z"

@@ -26,8 +26,11 @@ AGAIN_S = 300.0
 MISSED_MAX = 100
 #: Nobody looks for slots from before that; longer than the longest period.
 BACK_DAYS = 400
-#: The line of the ledger from which on a work is due. It is its first, and the only one that is no run.
+#: The line of the ledger from which on a work is due. It is its first, and no run.
 BORN = "born"
+#: By so much the wall clocks of two machines may differ. What was written later than that was written by a clock that was wrong, and
+#: keeps nothing from being done when its time comes.
+SKEW_S = 120.0
 #: How far back the latest slot is looked for, the shortest first.
 _LOOKS_BACK = tuple(timedelta(days=days) for days in (2, 63, BACK_DAYS))
 _FORM = "%Y-%m-%dT%H:%M:%SZ"
@@ -122,37 +125,49 @@ def plan(entry: Entry, lines: Sequence[Run], now: float, store_now: float, *, al
         now: wall clock; `store_now` is the store's.
     """
     begun = tuple(line.slot for line in lines if line.ended_at is None)
-    since = _since(lines, all_lines=all_lines)
+    believed = [line for line in lines if line.report.get("at", now) <= now + SKEW_S]
+    since = _since(believed, lines, all_lines=all_lines)
     if since is None:
         return Plan(newborn=True, begun=begun)
     unknown = list(entry.slots(max(since, now - BACK_DAYS * 86_400.0), now))
     if not unknown:
-        return Plan(due=None if begun else _again(entry, lines, now, store_now), begun=begun)
+        return Plan(due=None if begun else _again(entry, believed, lines, now, store_now), begun=begun)
     *late, newest = unknown
     due = now - newest <= entry.window_s
     late = late if due else unknown
     missed = tuple(slot_name(at) for at in late[-MISSED_MAX:])
-    return Plan(missed=missed, before=len(late) - len(missed), due=slot_name(newest) if due else None, begun=begun)
+    return Plan(missed=missed, before=len(late) - len(missed), due=_untaken(newest, lines) if due else None, begun=begun)
 
 
-def _since(lines: Sequence[Run], *, all_lines: bool) -> float | None:
+def is_birth(slot: str) -> bool:
+    """True for lines that say from when on a work is due."""
+    return slot.partition("#")[0] == BORN
+
+
+def _since(believed: Sequence[Run], lines: Sequence[Run], *, all_lines: bool) -> float | None:
     """Up to when every slot is known; None when nothing is."""
-    known = [at for line in lines if (at := slot_time(line.slot)) is not None]
-    known += [float(line.report.get("since", line.started_at)) for line in lines if line.slot == BORN]
+    known = [at for line in believed if (at := slot_time(line.slot)) is not None]
+    known += [float(line.report.get("since", line.started_at)) for line in believed if is_birth(line.slot)]
     if known:
         return max(known)
     return None if all_lines else lines[-1].started_at
 
 
-def _again(entry: Entry, lines: Sequence[Run], now: float, store_now: float) -> str | None:
+def _again(entry: Entry, believed: Sequence[Run], lines: Sequence[Run], now: float, store_now: float) -> str | None:
     """The newest slot once more, when it came to no end of its own; under another name, so that each try is taken once."""
-    newest = max((at for line in lines if (at := slot_time(line.slot)) is not None), default=None)
+    newest = max((at for line in believed if (at := slot_time(line.slot)) is not None and at <= now), default=None)
     if newest is None or now - newest > entry.window_s:
         return None
-    tries = [line for line in lines if slot_time(line.slot) == newest]
+    tries = [line for line in believed if slot_time(line.slot) == newest]
     last = tries[0]
     if len(tries) >= TRIES_MAX or last.ok or not last.report.get("again"):
         return None
     if not last.report.get("died") and store_now - (last.ended_at or 0.0) < AGAIN_S:
         return None
-    return f"{slot_name(newest)}#{len(tries) + 1}"
+    return _untaken(newest, lines)
+
+
+def _untaken(at: float, lines: Sequence[Run]) -> str:
+    """The slot of that time under a name that has no line yet."""
+    tries = sum(slot_time(line.slot) == at for line in lines)
+    return f"{slot_name(at)}#{tries + 1}" if tries else slot_name(at)

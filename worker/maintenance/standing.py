@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.maintenance.schedule import BORN, plan, slot_time
+from worker.maintenance.schedule import BORN, is_birth, plan, slot_time
 from worker.maintenance.timetable import LINES, Timetable
 from worker.metrics import Metrics
 from worker.ports import Run, Services
@@ -17,7 +17,7 @@ LATE_S = 900.0
 
 def result_of(line: Run) -> str:
     """ok, failed, missed, running, died; `born` is no run."""
-    if line.slot == BORN:
+    if is_birth(line.slot):
         return BORN
     if line.ended_at is None:
         return "running"
@@ -92,7 +92,7 @@ def standings(services: Services, timetable: Timetable) -> list[Standing]:
     found = []
     for name, lines in seen.items():
         entry = timetable.entries[name]
-        ended = [line for line in lines if line.slot != BORN and line.ended_at is not None]
+        ended = [line for line in lines if not is_birth(line.slot) and line.ended_at is not None]
         planned = plan(entry, lines, now, store_now, all_lines=len(lines) < LINES)
         due = slot_time(planned.due) if planned.due and "#" not in planned.due else None
         found.append(
@@ -132,7 +132,7 @@ class LedgerFigures:
         """Look again. Raises Transient when the store does not answer."""
         metrics = self._metrics
         for name in names:
-            ended = [line for line in services.store.runs(name, LINES) if line.slot != BORN and line.ended_at is not None]
+            ended = [line for line in services.store.runs(name, LINES) if not is_birth(line.slot) and line.ended_at is not None]
             known = self._counted.get(name, frozenset())
             for line in ended:
                 if line.slot not in known:

@@ -15,12 +15,12 @@ from worker import logs
 from worker.jobs.errors import HaulError, Transient
 from worker.maintenance.lane import lane
 from worker.maintenance.report import Report
-from worker.maintenance.schedule import BORN, Entry, Plan, entries, plan, slot_name
+from worker.maintenance.schedule import BORN, Entry, Plan, entries, is_birth, plan, slot_name
 from worker.maintenance.works import REHEARSALS, WORKS, Work
 from worker.ports import Run, Services
 
 #: Lines of the ledger that a look at one work reads.
-LINES = 50
+LINES = 150
 #: How long the end of a run is tried to be written down while the store is away; then it is as if its process had died.
 ENDING_S = 60.0
 ENDING_EVERY_S = 2.0
@@ -170,17 +170,16 @@ def _bear(services: Services, entry: Entry) -> None:
     if latest is not None and since - latest <= entry.window_s:
         since = latest - 1.0
     now = services.store.now()
-    report = {"summary": "from here on it is due by the clock", "since": since}
-    services.store.keep_runs([Run(entry.name, BORN, services.owner, now, now, True, report)])
+    report = {"summary": "from here on it is due by the clock", "since": since, "at": services.clock.time()}
+    births = sum(is_birth(line.slot) for line in services.store.runs(entry.name, LINES))
+    slot = f"{BORN}#{births + 1}" if births else BORN
+    services.store.keep_runs([Run(entry.name, slot, services.owner, now, now, True, report)])
 
 
 def _miss(services: Services, name: str, planned: Plan) -> None:
     now, at = services.store.now(), services.clock.time()
-    before = [planned.before, *[0] * len(planned.missed)]
-    reports = [
-        {"summary": "missed: nobody was there to run it inside its window", "missed": True, "at": at} | ({"before": n} if n else {})
-        for _, n in zip(planned.missed, before, strict=False)
-    ]
-    lines = [Run(name, slot, services.owner, now, now, False, report) for slot, report in zip(planned.missed, reports, strict=True)]
+    report = {"summary": "missed: nobody was there to run it inside its window", "missed": True, "at": at}
+    reports = [report | ({"before": planned.before} if planned.before else {}), *[report] * (len(planned.missed) - 1)]
+    lines = [Run(name, slot, services.owner, now, now, False, each) for slot, each in zip(planned.missed, reports, strict=True)]
     services.store.keep_runs(lines)
     log.error("a work by the clock was missed", work=name, slots=len(lines) + planned.before, latest=planned.missed[-1])
