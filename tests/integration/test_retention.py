@@ -19,6 +19,8 @@ from worker.jobs.model import Job
 from worker.jobs.states import Action, State
 from worker.maintenance import retention
 from worker.maintenance.report import Report
+from worker.maintenance.schedule import MISSED_MAX
+from worker.maintenance.timetable import LINES
 from worker.ports import Change, Run
 
 DAY = 86_400.0
@@ -136,6 +138,9 @@ def test_a_job_of_which_somebody_has_not_been_told_stays(keeper: Keeper) -> None
 
 def test_of_too_many_finished_jobs_those_recorded_first_go(keeper: Keeper) -> None:
     ids = [keeper.done(f"{n}") for n in range(1, 6)]
+    keeper.days = 1.9
+    assert keeper.keep(keep_jobs=3).figures["jobs_removed"] == 0, "it counts for its user's day"
+    keeper.days = 2.1
     assert keeper.keep(keep_jobs=3).figures["jobs_removed"] == 2
     assert keeper.known(*ids) == ids[2:]
     assert keeper.keep(keep_jobs=3).figures["jobs_removed"] == 0
@@ -239,6 +244,10 @@ def test_a_death_between_the_note_and_the_deletion_leaves_what_the_next_night_fi
     assert keeper.place(id).exists()
     assert keeper.keep(keep_files_days=30.0).figures["files_removed"] == 1
     assert not keeper.place(id).exists()
+
+
+def test_the_ledger_keeps_more_than_a_look_at_it_reads() -> None:
+    assert retention.RUNS_KEPT >= LINES + MISSED_MAX
 
 
 def test_old_lines_of_the_ledger_go_and_the_newest_of_each_work_stay(keeper: Keeper) -> None:

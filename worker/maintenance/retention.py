@@ -25,11 +25,13 @@ from worker.ports import Change, JobFilter, Services
 from worker.sizes import size_text
 
 DAY_S = 86_400.0
+#: No record goes that ended later, whatever the settings say: it counts for its user's day, and its key still tells a repeated request.
+LEAST_DAYS = 2.0
 #: What is left then goes the next night.
 BUDGET_S = 1_800.0
 #: Between two batches, for those who wait to write.
 PAUSE_S = 0.02
-#: Of each work so many lines of the ledger stay, however old.
+#: Of each work so many lines of the ledger stay, however old; more than a look reads, and those it writes down as missed.
 RUNS_KEPT = 300
 #: The works that have a line among the newest of the ledger.
 LINES_SEEN = 2_000
@@ -166,6 +168,7 @@ class _Round:
             page = store.finished(STEP_BATCH, after=cursor)
             reached = [job for job in page.jobs if surplus > 0 or job.created_at <= newest]
             known = [self._without_old_files(job) for job in reached]
+            known = [job for job in known if self._age_days(job) > LEAST_DAYS]
             old = [job for job in known if settings.keep_jobs_days and self._age_days(job) > settings.keep_jobs_days]
             aged = {job.id for job in old}
             young = [job for job in known if job.id not in aged]
