@@ -5,20 +5,26 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from beat_schedule import CLOCK
 from tests.e2e.stack import Program, Stack, eventually
 from tests.faults.catalogue import fault
 from tests.faults.quick_work import NAME, entry
 from worker.limits import LEASE_S
-from worker.maintenance.schedule import BORN, slot_time
+from worker.maintenance.schedule import BORN, entries, slot_time
 from worker.maintenance.standing import result_of
+from worker.maintenance.works import WORKS
 from worker.ports import Run
+from worker.store import open_store
 
 #: For a machine with much else to do.
 START_S = 60.0
 PERIOD_S = 60.0
+HOUR_S = 3_600.0
 
 
 class Clockwork:
@@ -124,3 +130,31 @@ def test_a_work_that_is_due_while_redis_is_away_is_caught_up_or_written_down(sta
     clockwork.check_slots()
     ended = [what for what, _ in clockwork.noted()].count("end")
     assert ended == sum(result == "ok" for _, result in clockwork.results())
+
+
+@pytest.mark.timeout(300)
+@fault(
+    "A machine was off for five hours, or is new",
+    provoked="`haul up` with defaults on records in which one hourly work has run until five hours ago, and the others never",
+    holds="within two minutes each time it was due is in the ledger, run or missed, and every work is followed from then on; nobody else is"
+    " asked to do anything",
+)
+def test_a_stack_that_is_started_takes_up_its_works_by_itself(tmp_path: Path) -> None:
+    address, now = f"sqlite:///{tmp_path / 'haul.db'}", time.time()
+    with closing(open_store(address)) as store:
+        report = {"since": now - 5 * HOUR_S, "at": now - 5 * HOUR_S}
+        store.keep_runs([Run("engines", BORN, "before", store.now(), store.now(), True, report)])
+        settings = {"HAUL_DATA_DIR": str(tmp_path), "HAUL_API_PORT": "0", "HAUL_QBITTORRENT": "off"}
+        log = tmp_path / "up.log"
+        up = Program(settings, log, "worker.cli", "up")
+        try:
+            eventually(lambda: all(store.runs(name, 1) for name in WORKS), "all works are followed", 120, log.read_text)
+            due = list(entries(CLOCK, "UTC")["engines"].slots(now - 5 * HOUR_S, now))
+
+            def told() -> bool:
+                known = {slot_time(line.slot): result_of(line) for line in store.runs("engines", 99)}
+                return all(known.get(at) in ("ok", "missed") for at in due) and len(due) == 5
+
+            eventually(told, "what was due meanwhile is in the ledger", 60, lambda: store.runs("engines", 99))
+        finally:
+            assert up.stop() == 0

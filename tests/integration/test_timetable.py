@@ -6,6 +6,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,10 +20,11 @@ from tests.machine import services_of
 from worker.failpoints import FailpointHit, Failpoints
 from worker.jobs.errors import Transient
 from worker.maintenance.report import Report
-from worker.maintenance.schedule import Entry, is_birth, slot_time
+from worker.maintenance.schedule import BORN, Entry, is_birth, slot_time
 from worker.maintenance.standing import result_of, standings
 from worker.maintenance.timetable import Timetable
 from worker.ports import Run, Services
+from worker.store import open_store
 from worker.store.sqlite.store import SqliteStore
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
@@ -228,6 +230,31 @@ def test_beats_that_look_at_the_same_moment_run_a_slot_once(opens: Opens) -> Non
         thread.join()
     assert stage.results() == ["ok"]
     assert stage.world.runs == 1
+
+
+def test_on_a_database_of_many_machines_a_slot_is_run_once_too(mongo_url: str, tmp_path: Path) -> None:
+    world = World(datetime(2026, 5, 1, 1, tzinfo=ZoneInfo("UTC")).timestamp())
+    ran = []
+
+    def work(services: Services) -> Report:
+        ran.append(services.owner)
+        return Report(True, "done")
+
+    entry = Entry("night", "30 2 * * *", 4 * HOUR, "records", ZoneInfo("UTC"))
+    timetable = Timetable({"night": entry}, {"night": work}, {})
+    with closing(open_store(mongo_url)) as store:
+        fleet = [replace(services_of(tmp_path, store, []), clock=Process(world, store), owner=f"p{n}") for n in range(4)]
+        timetable.look(fleet[0])
+        world.now += 1.6 * HOUR
+        with ThreadPoolExecutor(len(fleet)) as pool:
+            answers = list(pool.map(lambda services: timetable.run_due(services, "night"), fleet))
+        assert answers.count(True) == len(ran) == 1
+        world.now += 5 * HOUR
+        store.claim_run("night", "2026-05-02T02:30:00Z", "died")
+        world.now += 20 * HOUR
+        assert timetable.look(fleet[1]) == ["night"]
+        assert timetable.run_due(fleet[1], "night") is True
+        assert [result_of(line) for line in store.runs("night", 9)] == ["ok", "died", "ok", BORN]
 
 
 def test_a_slot_over_which_everybody_was_dead_is_caught_up_inside_its_window_and_recorded_after_it(opens: Opens) -> None:
