@@ -28,7 +28,7 @@ from worker.store import open_store
 from worker.store.sqlite.store import SqliteStore
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
-STEP = 15 * MINUTE
+STEP = 20 * MINUTE
 
 
 class Killed(BaseException):
@@ -130,25 +130,25 @@ def opens(tmp_path: Path) -> Iterator[Opens]:
 
 
 MONTHS = [
-    ("Europe/Berlin", "2026-03-10T12:00"),
-    ("Europe/Berlin", "2026-10-10T12:00"),
-    ("America/New_York", "2026-03-01T12:00"),
-    ("America/New_York", "2026-10-20T12:00"),
-    ("Australia/Lord_Howe", "2026-09-20T12:00"),
-    ("Australia/Lord_Howe", "2026-03-25T12:00"),
+    ("Europe/Berlin", "2026-03-10T12:00", 30),
+    ("Europe/Berlin", "2026-10-10T12:00", 30),
+    ("America/New_York", "2026-03-01T12:00", 12),
+    ("America/New_York", "2026-10-25T12:00", 12),
+    ("Australia/Lord_Howe", "2026-09-27T12:00", 12),
+    ("Australia/Lord_Howe", "2026-03-29T12:00", 12),
 ]
 
 
-@pytest.mark.parametrize(("zone", "begin"), MONTHS)
+@pytest.mark.parametrize(("zone", "begin", "days"), MONTHS)
 def test_in_a_month_with_a_change_of_the_clock_each_slot_has_one_run_or_a_recorded_miss_whatever_is_dead(
-    opens: Opens, zone: str, begin: str
+    opens: Opens, zone: str, begin: str, days: int
 ) -> None:
     stage, chance = opens(begin, zone=zone), random.Random(zone + begin)
     world, birth = stage.world, None
     fleet = [stage.process(skew=skew) for skew in (-20.0, 0.0, 25.0)]
     down: dict[str, float] = {}
     served: list[tuple[float, float]] = []
-    end = world.now + 30 * DAY
+    end = world.now + days * DAY
     while world.now < end:
         for what in ("store", "redis", "0", "1", "2"):
             if world.now >= down.get(what, 0.0) and chance.random() < 0.01:
@@ -156,7 +156,7 @@ def test_in_a_month_with_a_change_of_the_clock_each_slot_has_one_run_or_a_record
         world.store_up = world.now >= down.get("store", 0.0)
         for number in chance.sample(range(3), 3):
             process, services = fleet[number]
-            if world.now < down.get(str(number), 0.0) or world.now < down.get("redis", 0.0) or chance.random() < 0.5:
+            if world.now < down.get(str(number), 0.0) or world.now < down.get("redis", 0.0) or chance.random() < 0.6:
                 continue
             if chance.random() < 0.1:
                 world.fate = chance.choice([_dies(process), _finds_a_service_away])
@@ -178,9 +178,10 @@ def test_in_a_month_with_a_change_of_the_clock_each_slot_has_one_run_or_a_record
         expected = [slot for slot in entry.slots(birth + 60, world.now) if slot + entry.window_s < world.now]
         _check(stage, entry, expected, served)
     nights = list(stage.timetable.entries["night"].slots(birth + 60, world.now))
-    days = [datetime.fromtimestamp(slot, ZoneInfo(zone)).date() for slot in nights]
-    assert [(day - days[0]).days for day in days] == list(range(len(days))), "a night has one slot, each night"
-    assert {"ok", "missed"} <= set(stage.results())
+    dates = [datetime.fromtimestamp(slot, ZoneInfo(zone)).date() for slot in nights]
+    assert [(date - dates[0]).days for date in dates] == list(range(len(dates))), "a night has one slot, each night"
+    assert "ok" in stage.results()
+    assert "missed" in stage.results() or days < 30
 
 
 def _check(stage: Stage, entry: Entry, expected: list[float], served: list[tuple[float, float]]) -> None:

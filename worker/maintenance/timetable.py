@@ -20,7 +20,7 @@ from worker.maintenance.works import REHEARSALS, WORKS, Work
 from worker.ports import Run, Services
 
 #: Lines of the ledger that a look at one work reads.
-LINES = 150
+LINES = 60
 #: How long the end of a run is tried to be written down while the store is away; then it is as if its process had died.
 ENDING_S = 60.0
 ENDING_EVERY_S = 2.0
