@@ -14,8 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from worker.cli.app import app
+from worker.maintenance.report import Report
 from worker.maintenance.schedule import BORN
-from worker.ports import Run
+from worker.ports import Run, Services
 from worker.store import open_store
 
 Haul = Callable[..., tuple[int, Any]]
@@ -103,3 +104,13 @@ def test_a_work_that_runs_already_is_not_begun_beside_itself(haul: Haul, tmp_pat
     code, _ = haul("schedule", "run", "indexes")
     assert code == 1
     assert haul("schedule", "history")[1] == {"runs": []}
+
+
+def test_a_run_that_is_broken_off_by_ctrl_c_is_recorded_as_that(haul: Haul, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: Services) -> Report:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("worker.maintenance.timetable.WORKS", {"indexes": interrupted})
+    assert haul("schedule", "run", "indexes")[0] == 130
+    [line] = haul("schedule", "history", "indexes")[1]["runs"]
+    assert (line["result"], line["summary"]) == ("failed", "it was broken off")

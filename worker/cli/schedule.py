@@ -72,7 +72,10 @@ def run(name: Name, dry_run: DryRun = False, as_json: options.Json = False) -> N
             raise Rejected("dry-run", f"{name} cannot tell what it would do", fix=f"only {', '.join(sorted(timetable.rehearsals))} can")
         if not as_json and not dry_run:
             note(f"{name} runs; Ctrl-C breaks it off, and the next run clears up")
-        report = timetable.rehearsals[name](services) if dry_run else timetable.run_now(services, name)
+        try:
+            report = timetable.rehearsals[name](services) if dry_run else timetable.run_now(services, name)
+        except KeyboardInterrupt:  # the ledger says so by now
+            raise typer.Exit(Exit.INTERRUPTED) from None
     if report is None:
         note(f"{name}, or a work that must not run beside it, runs already; see `haul schedule list`")
         raise typer.Exit(Exit.FAILED)
