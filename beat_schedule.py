@@ -29,9 +29,8 @@ CLOCK: Mapping[str, Mapping[str, Any]] = {
     "drill": {"cron": "0 5 1 * *", "window_s": 7 * DAY, "lane": "records"},
     # The indexes of the store against those declared, on Sundays; nothing is changed.
     "indexes": {"cron": "0 6 * * 0", "window_s": 2 * DAY, "lane": "records"},
-    # How this system does, each hour; and once a day for trends, at an hour that is like any other day's.
+    # How this system does, each hour; the first capture of a day is kept as that day's, for trends.
     "baseline": {"cron": "5 * * * *", "window_s": 45 * MINUTE, "lane": "figures", "first": True},
-    "baseline-daily": {"cron": "35 12 * * *", "window_s": 6 * HOUR, "lane": "figures"},
     # What each engine has, does and lacks, for the history.
     "engines": {"cron": "20 * * * *", "window_s": 30 * MINUTE, "lane": "figures"},
     # Reads that will be asked for, before most people come home; and when a restart has emptied the cache.

@@ -65,6 +65,9 @@ class Metrics:
         self.pool_events = counter("haul_pool_events", "What became of connections", ["pool", "outcome"])
         self.ended = counter("haul_jobs_ended", "Jobs that ended", ["state", "cause"])
         self.bytes = counter("haul_downloaded_bytes", "Bytes of jobs that are done", ["engine"])
+        # Of the last capture of a baseline by the clock; `haul baseline compare` says which.
+        self.regressions = gauge("haul_baseline_regressions", "Figures that are worse than the median of the seven captures before")
+        self.baseline_at = gauge("haul_baseline_timestamp_seconds", "When the last baseline was captured")
         # What the advisor counted, of steps, ticks and routes; every 15 s.
         self.store_operations = counter("haul_store_operations", "Operations of the store", ["doing", "verb"])
         self.store_seconds = counter("haul_store_operation_seconds", "Time operations of the store took", ["doing", "verb"])

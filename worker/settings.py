@@ -108,6 +108,8 @@ class Settings(BaseSettings):
     keep_runs_days: float = Field(default=400.0, ge=0)
     keep_files_days: float = Field(default=0.0, ge=0)
     keep_user_bytes: Annotated[int, BeforeValidator(size_or_none)] = 0
+    api_url: str = ""
+    baseline_dir: Path | None = None
 
     @field_validator("engines", mode="before")
     @classmethod
@@ -157,7 +159,7 @@ class Settings(BaseSettings):
         read_budget(value)
         return value
 
-    @field_validator("data_dir", "tiers", "engines_file")
+    @field_validator("data_dir", "tiers", "engines_file", "baseline_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         if value is None:

@@ -55,6 +55,8 @@ class TaskNudger:
         send: sends a task by its name.
     """
 
+    sends_tasks = True
+
     def __init__(self, coordinator: Coordinator, send: Callable[[str], object], metrics: Metrics) -> None:
         self._coordinator = coordinator
         self._send = send
@@ -75,6 +77,8 @@ class TaskNudger:
 
 class WakeNudger:
     """Nudges by waking a supervisor's sweeper, which finds what waits."""
+
+    sends_tasks = False
 
     def __init__(self, coordinator: Coordinator, metrics: Metrics) -> None:
         self._coordinator = coordinator

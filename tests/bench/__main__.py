@@ -25,6 +25,7 @@ from tests.bench.admission import admission
 from tests.bench.advisor import advisor
 from tests.bench.balancer import balancer
 from tests.bench.bandwidth import bandwidth
+from tests.bench.baseline import baseline
 from tests.bench.batching import batching
 from tests.bench.buckets import buckets
 from tests.bench.cache import cache
@@ -173,6 +174,7 @@ BENCHES: Mapping[str, Callable[[Path, int], dict[str, Any]]] = {
     "balancer": balancer,
     "bandwidth": bandwidth,
     "buckets": buckets,
+    "baseline": baseline,
     "batching": batching,
     "cache": cache,
     "memory": memory,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -487,6 +488,12 @@ class CoordinatorSuite:
 
     def test_ping_returns(self, redis: Coordinator) -> None:
         redis.ping()
+
+    def test_the_server_says_which_it_is_and_who_is_connected(self, redis: Coordinator) -> None:
+        facts = redis.facts()
+        assert re.fullmatch(r"(Valkey|Redis|memory) \d+.*", facts.version)
+        assert facts.connections >= 1
+        assert facts.used_bytes > 0
 
     # ---- advice ----
 

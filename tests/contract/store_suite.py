@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -822,6 +823,22 @@ class RunSuite(StoreFixtures):
 
     def test_a_store_that_was_just_made_is_as_declared(self, store: JobStore) -> None:
         assert store.drift() == ()
+
+    def test_the_ledger_forgets_the_oldest_lines_of_one_name(self, store: JobStore) -> None:
+        store.keep_runs([Run(name, str(slot), "far", NOW + slot, NOW + slot, True) for slot in range(9) for name in ("drill", "backup")])
+        for _ in range(2):
+            store.drop_runs("backup", 3)
+            assert [run.slot for run in store.runs("backup", 99)] == ["8", "7", "6"]
+        assert len(store.runs("drill", 99)) == 9
+        store.drop_runs("backup", 99)
+        store.drop_runs("none", 0)
+        assert len(store.runs(None, 99)) == 12
+        assert store.claim_run("backup", "0", "here")
+        store.drop_runs("backup", 0)
+        assert [run.name for run in store.runs(None, 99)] == ["drill"] * 9
+
+    def test_a_store_names_its_server_and_version(self, store: JobStore) -> None:
+        assert re.fullmatch(r"(SQLite|MongoDB) \d+\.\d+.*", store.version())
 
     def test_a_store_that_is_there_answers(self, store: JobStore) -> None:
         store.ping()

@@ -80,9 +80,9 @@ class UpkeepSuite(StoreFixtures):
     def test_old_lines_of_the_ledger_go_but_never_the_newest(self, store: JobStore) -> None:
         now = store.now()
         store.keep_runs([Run(name, f"{n}", "a", now - 100 + n, now, True) for n in range(6) for name in ("backup", "drill")])
-        assert store.drop_runs("backup", now - 97.5, 9) == 0
-        assert store.drop_runs("backup", now - 97.5, 2) == 3
+        assert store.drop_runs("backup", 9, now - 97.5) == 0
+        assert store.drop_runs("backup", 2, now - 97.5) == 3
         assert [run.slot for run in store.runs("backup", 9)] == ["5", "4", "3"]
-        assert store.drop_runs("backup", now, 2) == 1
-        assert store.drop_runs("none", now, 2) == 0
+        assert store.drop_runs("backup", 2, now) == 1
+        assert store.drop_runs("none", 2, now) == 0
         assert len(store.runs("drill", 9)) == 6

@@ -54,6 +54,8 @@ class NamedEngine:
 class Nudges:
     """Remembers which steps were nudged."""
 
+    sends_tasks = False
+
     def __init__(self) -> None:
         self.sent: list[Step] = []
 

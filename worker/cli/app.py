@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from worker.cli import advice, bandwidth, cache, get, jobs, limits, roles, schedule, status, store, watch
+from worker.cli import advice, bandwidth, baseline, cache, get, jobs, limits, roles, schedule, status, store, watch
 from worker.cli import engines as engine_commands
 
 # Plain help: the rich one takes three times as long to come up.
@@ -44,3 +44,4 @@ app.command()(advice.advise)
 app.add_typer(advice.indexes())
 app.add_typer(cache.commands())
 app.add_typer(schedule.commands())
+app.add_typer(baseline.commands())

@@ -10,6 +10,7 @@ from typing import Any
 from worker.coordination import buckets, places, wire
 from worker.coordination.advice import FakeAdvice
 from worker.coordination.bounds import Bounds
+from worker.coordination.facts import FakeFacts
 from worker.coordination.memory import Memory, Message
 from worker.coordination.waiting import WaitingIndex
 from worker.coordination.waiting_fake import FakeWaiting
@@ -19,7 +20,7 @@ from worker.jobs.tiers import Bucket
 from worker.ports import SWEEPER, EngineSnapshot, IntakeEntry
 
 
-class FakeCoordinator(FakeWaiting, FakeAdvice):
+class FakeCoordinator(FakeWaiting, FakeAdvice, FakeFacts):
     """Implements `ports.Coordinator`.
 
     Args:

@@ -11,6 +11,7 @@ from worker.coordination import buckets, places, wire
 from worker.coordination.advice import RedisAdvice
 from worker.coordination.bounds import Bounds, batches
 from worker.coordination.connection import Connection
+from worker.coordination.facts import RedisFacts
 from worker.coordination.keys import GROUP, Keys
 from worker.coordination.waiting_redis import RedisWaiting
 from worker.jobs.errors import Rejected, Transient
@@ -22,7 +23,7 @@ from worker.ports import SWEEPER, EngineSnapshot, IntakeEntry
 BLOCK_S_MIN = 0.01
 
 
-class RedisCoordinator(RedisWaiting, RedisAdvice):
+class RedisCoordinator(RedisWaiting, RedisAdvice, RedisFacts):
     """Implements `ports.Coordinator`; made once a process, after fork; safe to use from several threads.
 
     Redis 6.2, Valkey 7.2 or later; one server, not a Redis Cluster. Every call ends in about `answer_s`, and one

@@ -215,8 +215,9 @@ class _Round:
         if not days or self.rehearsal:
             return
         before = store.now() - days * DAY_S
-        for name in sorted({line.name for line in store.runs(None, LINES_SEEN)}):
-            self.done["runs_removed"] += store.drop_runs(name, before, RUNS_KEPT)
+        names = {line.name for line in store.runs(None, LINES_SEEN)}
+        for name in sorted(name for name in names if "." not in name):  # the others are kept, and bounded, by the work they belong to
+            self.done["runs_removed"] += store.drop_runs(name, RUNS_KEPT, before)
 
     def _age_days(self, job: Job) -> float:
         ended = max((event.at for event in job.events if event.type in ENDINGS), default=job.updated_at)

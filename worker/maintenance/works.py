@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from worker.maintenance import engines, indexes, retention
+from worker.maintenance import engines, indexes, retention, warming
+from worker.maintenance.baseline import work as baseline
 from worker.maintenance.report import Report
 from worker.ports import Services
 
 Work = Callable[[Services], Report]
 
 WORKS: Mapping[str, Work] = {
+    "baseline": baseline.run,
     "engines": engines.run,
     "indexes": indexes.run,
     "retention": retention.run,
+    "warm": warming.run,
 }
 
 #: Works that can tell what they would do, and do nothing.

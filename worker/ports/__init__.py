@@ -10,6 +10,7 @@ from worker.ports.coordinator import (
     Freed,
     Heads,
     IntakeEntry,
+    ServerFacts,
     StreamReset,
     TurnsMoved,
     WaitingJob,
@@ -17,9 +18,10 @@ from worker.ports.coordinator import (
 )
 from worker.ports.engine import Engine, Fault, Features, FoundFile, Item, ItemStatus, Order, Poll
 from worker.ports.figures import Promised, Usage
+from worker.ports.ledger import Ledger, Run
 from worker.ports.services import SWEEPER, Clock, FixedPool, Notifier, Nudger, Pool, Services, Step, Tiers
 from worker.ports.snapshot import EngineSnapshot
-from worker.ports.store import Applied, Change, Drain, Inserted, JobFilter, JobStore, Lease, Page, Run, new_mark
+from worker.ports.store import Applied, Change, Drain, Inserted, JobFilter, JobStore, Lease, Page, new_mark
 
 __all__ = [
     "SWEEPER",
@@ -50,6 +52,7 @@ __all__ = [
     "Kind",
     "KindStats",
     "Lease",
+    "Ledger",
     "NoCache",
     "Notifier",
     "Nudger",
@@ -59,6 +62,7 @@ __all__ = [
     "Pool",
     "Promised",
     "Run",
+    "ServerFacts",
     "Services",
     "Step",
     "StreamReset",

@@ -97,6 +97,21 @@ class Freed:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What the server says of itself.
+
+    Attributes:
+        version: its program and version, as `Valkey 8.1.1`.
+        connections: of all clients, ours and others'.
+        used_bytes: of memory.
+    """
+
+    version: str
+    connections: int
+    used_bytes: int
+
+
 class StreamReset(Exception):
     """The place a reader asked for is gone from the event stream.
 
@@ -245,6 +260,9 @@ class Coordinator(Protocol):
 
     def advice(self) -> dict[str, Mapping[str, Any]]:
         """What the advisors found, by process."""
+
+    def facts(self) -> ServerFacts:
+        """What the server says of itself; raises Transient also when it does not tell us."""
 
     def ping(self) -> None:
         """Return when Redis answers; raise Transient otherwise."""

@@ -44,7 +44,15 @@ SWEEPER = "sweeper"
 
 
 class Nudger(Protocol):
-    """Tells a step, somewhere, to look. May be lost; never raises."""
+    """Tells a step, somewhere, to look. May be lost; never raises.
+
+    Attributes:
+        sends_tasks: by a message to a worker, not by waking a sweeper.
+    """
+
+    @property
+    def sends_tasks(self) -> bool:
+        """See above."""
 
     def nudge(self, step: Step) -> None:
         """Send a nudge unless one is pending."""

@@ -1,4 +1,4 @@
-"""The records, and the leases and runs that are kept beside them."""
+"""The records, and the leases that are kept beside them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
 from worker.ports.figures import Promised, Usage
+from worker.ports.ledger import Ledger
 
 
 def new_mark() -> str:
@@ -77,19 +78,6 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """A line of the run ledger: one slot of one scheduled job."""
-
-    name: str
-    slot: str
-    owner: str
-    started_at: float
-    ended_at: float | None = None
-    ok: bool | None = None
-    report: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Drain:
     """That an engine is given nothing new.
 
@@ -102,7 +90,7 @@ class Drain:
     since: float = 0.0
 
 
-class JobStore(Protocol):
+class JobStore(Ledger, Protocol):
     """The records. One job is one document and every change to it one write.
 
     A write that returned is durable. Results of a batch are given one by one, in order; one failure fails alone.
@@ -271,20 +259,8 @@ class JobStore(Protocol):
     def release_lease(self, lease: Lease) -> None:
         """Let go at once; nothing happens when it is no longer ours."""
 
-    def claim_run(self, name: str, slot: str, owner: str) -> bool:
-        """Take a slot of a scheduled job; true for exactly one caller, ever."""
-
-    def end_run(self, name: str, slot: str, *, ok: bool, report: Mapping[str, Any]) -> None:
-        """Write down how a claimed slot went; the first word counts."""
-
-    def runs(self, name: str | None, limit: int) -> list[Run]:
-        """The ledger, newest first."""
-
-    def keep_runs(self, runs: Sequence[Run]) -> None:
-        """Write down runs of another store as they are, oldest first; those whose slot is known stay as they are."""
-
-    def drop_runs(self, name: str, before: float, keep: int) -> int:
-        """Forget lines of one work's ledger from before a time (store clock), but never the `keep` newest; how many went."""
+    def version(self) -> str:
+        """The server's program and version, as `SQLite 3.46.1`."""
 
     def drift(self) -> tuple[str, ...]:
         """How its indexes and tables differ from those declared, a line each; empty when they do not. Writes nothing."""

@@ -198,9 +198,13 @@ class WrappedStore:
         """See `JobStore`."""
         self._inner.keep_runs(runs)
 
-    def drop_runs(self, name: str, before: float, keep: int) -> int:
+    def drop_runs(self, name: str, keep: int, before: float | None = None) -> int:
         """See `JobStore`."""
-        return self._inner.drop_runs(name, before, keep)
+        return self._inner.drop_runs(name, keep, before)
+
+    def version(self) -> str:
+        """See `JobStore`."""
+        return self._inner.version()
 
     def drift(self) -> tuple[str, ...]:
         """See `JobStore`."""

@@ -10,18 +10,27 @@ from worker.jobs.model import Job
 from worker.jobs.states import TERMINAL
 from worker.ports import Page
 from worker.store.cursor import cursor_of, seq_of
-from worker.store.mongo import queries
 from worker.store.mongo.collection import MongoCollection
 from worker.store.mongo.connection import MongoConnection
 from worker.store.mongo.documents import Document, job_of
 from worker.store.mongo.indexes import MongoIndexes
+from worker.store.mongo.queries import Pipeline
 
 OLDEST = (("seq", ASCENDING),)
+#: Lines forgotten by one call to the server.
+FORGET_MAX = 1_000
 
 
 def ended(behind: int) -> Document:
     """`JobStore.finished`, to be read by `OLDEST`; the server merges the states in order."""
     return {"state": {"$in": sorted(TERMINAL)}, "seq": {"$gt": behind}}
+
+
+def surplus(name: str, keep: int, before: float | None) -> Pipeline:
+    """The ids of lines of this name behind the newest `keep`, without the reports in them."""
+    old: Pipeline = [] if before is None else [{"$match": {"started_at": {"$lt": before}}}]
+    behind: Pipeline = [{"$match": {"name": name}}, {"$sort": {"seq": -1}}, {"$skip": keep}]
+    return [*behind, *old, {"$limit": FORGET_MAX}, {"$project": {"_id": 1}}]
 
 
 class MongoUpkeep:
@@ -44,12 +53,17 @@ class MongoUpkeep:
         named = [{"_id": job.id, "version": job.version, "state": job.state.value, **told} for job in jobs if job.terminal]
         return self._jobs.delete(named)
 
-    def drop_runs(self, name: str, before: float, keep: int) -> int:
+    def drop_runs(self, name: str, keep: int, before: float | None = None) -> int:
         """See `JobStore.drop_runs`."""
-        kept = self._runs.find(queries.runs(name), queries.NEWEST, keep)
-        if len(kept) < keep:
-            return 0
-        return self._runs.delete([{"name": name, "seq": {"$lt": kept[-1]["seq"]}, "started_at": {"$lt": before}}])
+        dropped = 0
+        while found := [row["_id"] for row in self._runs.aggregate(surplus(name, keep, before))]:
+            self._runs.remove(found)
+            dropped += len(found)
+        return dropped
+
+    def version(self) -> str:
+        """See `JobStore.version`."""
+        return f"MongoDB {self._connection.command('buildInfo')['version']}"
 
     def drift(self) -> tuple[str, ...]:
         """See `JobStore.drift`."""

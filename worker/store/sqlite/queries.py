@@ -149,8 +149,8 @@ KEEP_RUN = """
 """
 END_RUN = "UPDATE runs SET ended_at = :now, ok = :ok, report = :report WHERE name = :name AND slot = :slot AND ended_at IS NULL"
 DROP_RUNS = """
-    DELETE FROM runs WHERE name = :name AND started_at < :before
-        AND seq < (SELECT seq FROM runs WHERE name = :name ORDER BY seq DESC LIMIT 1 OFFSET :keep - 1)
+    DELETE FROM runs WHERE name = :name AND (:before IS NULL OR started_at < :before)
+        AND seq <= (SELECT seq FROM runs WHERE name = :name ORDER BY seq DESC LIMIT 1 OFFSET :keep)
 """
 _RUN = "SELECT name, slot, owner, started_at, ended_at, ok, report FROM runs"
 RUNS = f"{_RUN} ORDER BY seq DESC LIMIT :limit"

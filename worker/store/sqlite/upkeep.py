@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 
@@ -40,10 +41,14 @@ class SqliteUpkeep:
                     removed += 1
         return removed
 
-    def drop_runs(self, name: str, before: float, keep: int) -> int:
+    def drop_runs(self, name: str, keep: int, before: float | None = None) -> int:
         """See `JobStore.drop_runs`."""
         with self._connections.writing() as connection:
             return connection.execute(queries.DROP_RUNS, {"name": name, "before": before, "keep": keep}).rowcount
+
+    def version(self) -> str:
+        """See `JobStore.version`; the library of this process."""
+        return f"SQLite {sqlite3.sqlite_version}"
 
     def drift(self) -> tuple[str, ...]:
         """See `JobStore.drift`."""
