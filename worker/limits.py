@@ -61,6 +61,8 @@ CACHE_SHARED_BYTES = 64 * 1024 * 1024
 #: Writes of several callers that go out in one call, unless the settings say otherwise, and what they may say: MongoDB takes 100,000.
 BATCH_ITEMS = 100
 BATCH_ITEMS_MAX = 10_000
+#: Bytes a second that a backup reads unless the settings say otherwise: a third of what a small disk gives to downloads.
+BACKUP_RATE = 32 * 1024 * 1024
 
 assert LEASE_RENEW_S < LEASE_GIVE_UP_S < LEASE_S, "a holder stops by itself before its lease ends"
 assert LEASE_GIVE_UP_S + RPC_TIMEOUT_S <= LEASE_S, "a call begun by a holder ends within its lease"

@@ -77,6 +77,12 @@ class Metrics:
         self.maintenance_seconds = gauge("haul_maintenance_seconds", "Duration of the last run that went well", ["work"])
         self.maintenance_ok = gauge("haul_maintenance_ok", "1 when the last run went well, 0 when it failed or was missed", ["work"])
         self.maintenance_runs = counter("haul_maintenance_runs", "Runs by outcome: ok, failed, died, missed", ["work", "outcome"])
+        # Of the run ledger; set when somebody scrapes, and absent while there was no run.
+        self.backup_at = gauge("haul_backup_last_success_timestamp_seconds", "When the last good backup was made", ["kind"])
+        self.backup_ok = gauge("haul_backup_ok", "1 when the last try to make a backup, or to restore one in a drill, went well", ["kind"])
+        self.backup_bytes = gauge("haul_backup_bytes", "Bytes of the last good backup on the disk", ["kind"])
+        self.backup_seconds = gauge("haul_backup_seconds", "What the last good backup, or drill, took", ["kind"])
+        self.drill_at = gauge("haul_restore_drill_last_success_timestamp_seconds", "When a backup was restored in a drill last", ["kind"])
         self.requests = seconds("haul_http_request_seconds", "HTTP requests", ["method", "route", "status"])
 
     def watch_cache(self, figures: Callable[[], tuple[Mapping[str, int], Mapping[str, Mapping[str, int]]]]) -> None:

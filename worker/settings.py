@@ -17,7 +17,8 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from worker.bandwidth import read_budget
 from worker.engine_list import read_lines
-from worker.limits import BATCH_ITEMS, BATCH_ITEMS_MAX, CACHE_BYTES, FREE_BYTES_MIN, SPACE_RESERVE_BYTES
+from worker.keep import Keep, read_keep
+from worker.limits import BACKUP_RATE, BATCH_ITEMS, BATCH_ITEMS_MAX, CACHE_BYTES, FREE_BYTES_MIN, SPACE_RESERVE_BYTES
 from worker.sizes import read_size, size_or_none
 from worker.stack import Stack
 
@@ -110,6 +111,11 @@ class Settings(BaseSettings):
     keep_user_bytes: Annotated[int, BeforeValidator(size_or_none)] = 0
     api_url: str = ""
     baseline_dir: Path | None = None
+    backup_dir: Path | None = None
+    backup_copy_dir: Path | None = None
+    backup_key_file: Path | None = None
+    backup_keep: Annotated[Keep, NoDecode] = Keep()
+    backup_rate: Annotated[int, BeforeValidator(size_or_none)] = BACKUP_RATE
 
     @field_validator("engines", mode="before")
     @classmethod
@@ -159,7 +165,12 @@ class Settings(BaseSettings):
         read_budget(value)
         return value
 
-    @field_validator("data_dir", "tiers", "engines_file", "baseline_dir")
+    @field_validator("backup_keep", mode="before")
+    @classmethod
+    def _kept(cls, value: Any) -> Any:
+        return read_keep(value) if isinstance(value, str) else value
+
+    @field_validator("data_dir", "tiers", "engines_file", "baseline_dir", "backup_dir", "backup_copy_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         if value is None:

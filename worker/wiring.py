@@ -28,7 +28,7 @@ from worker.pools import POOLS
 from worker.ports import SWEEPER, Cache, Coordinator, Engine, FixedPool, JobStore, NoCache, Pool, Services, Step
 from worker.reads import Forgetting
 from worker.settings import Settings, SettingsError
-from worker.store import open_store
+from worker.store import open_archive, open_store
 from worker.store.advisor import Advisor
 from worker.store.announcing import announcing
 from worker.store.batching import BatchingStore
@@ -136,6 +136,7 @@ def build(settings: Settings, send: Callable[[str], object] | None = None) -> Se
         tiers=LiveTiers(settings.tiers, store),
         pool=pool,
         cache=cache,
+        archive=open_archive(settings.store_address, settings.profile),
     )
     return replace(services, again=answers.again(services))
 

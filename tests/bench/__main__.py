@@ -23,6 +23,7 @@ from typing import Any
 from tests.bench import stack
 from tests.bench.admission import admission
 from tests.bench.advisor import advisor
+from tests.bench.backup import backup
 from tests.bench.balancer import balancer
 from tests.bench.bandwidth import bandwidth
 from tests.bench.baseline import baseline
@@ -171,6 +172,7 @@ BENCHES: Mapping[str, Callable[[Path, int], dict[str, Any]]] = {
     "watch": watch,
     "admission": admission,
     "advisor": advisor,
+    "backup": backup,
     "balancer": balancer,
     "bandwidth": bandwidth,
     "buckets": buckets,

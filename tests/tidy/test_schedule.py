@@ -71,13 +71,8 @@ def test_the_schedule_is_data_that_needs_none_of_our_code() -> None:
     assert {name for name in imported if name.split(".")[0] not in {"celery", *sys.stdlib_module_names}} == set()
 
 
-#: Works that the schedule names and that are not there yet.
-TO_COME = frozenset({"backup", "drill"})
-
-
 def test_each_work_is_in_the_schedule_and_nothing_else_is() -> None:
-    assert set(WORKS) | TO_COME == set(CLOCK)
-    assert not set(WORKS) & TO_COME
+    assert set(WORKS) == set(CLOCK)
     assert set(REHEARSALS) <= set(WORKS)
     assert {f"haul.maintenance.{name}" for name in CLOCK} | {"haul.sweep", "haul.clock"} == {
         entry["task"] for entry in BEAT_SCHEDULE.values()

@@ -17,6 +17,7 @@ from worker.answers import Answers
 from worker.api.problems import ProblemResponse
 from worker.jobs.errors import Transient
 from worker.jobs.states import State
+from worker.maintenance.backup import standing as backups
 from worker.maintenance.standing import LedgerFigures
 from worker.maintenance.works import WORKS
 from worker.ports import Services
@@ -91,6 +92,7 @@ class Health:
             metrics.jobs.clear()
         with contextlib.suppress(Transient):
             self._ledger.set(services, tuple(WORKS))
+            backups.show(services.store, metrics)
         _set(metrics.intake, services.coordinator.intake_size)
         _set(metrics.put_aside, services.coordinator.parked_size)
         _set(metrics.waiting, services.coordinator.waiting_size)

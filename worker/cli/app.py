@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from worker.cli import advice, bandwidth, baseline, cache, get, jobs, limits, roles, schedule, status, store, watch
+from worker.cli import advice, backup, bandwidth, baseline, cache, get, jobs, limits, roles, schedule, status, store, watch
 from worker.cli import engines as engine_commands
 
 # Plain help: the rich one takes three times as long to come up.
@@ -45,3 +45,4 @@ app.add_typer(advice.indexes())
 app.add_typer(cache.commands())
 app.add_typer(schedule.commands())
 app.add_typer(baseline.commands())
+app.add_typer(backup.commands())

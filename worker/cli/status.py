@@ -105,7 +105,7 @@ def _checks(services: Services, deep: bool) -> dict[str, dict[str, Any]]:
         checks[f"engine {name}"] = _check(engine.poll)
         fault = unusable(engine.directory)
         checks[f"volume of {name}"] = {"ok": fault is None, "error": fault, "ms": 0.0}
-    return checks | _egress(services, deep)
+    return checks | _egress(services, deep) | _backups(services)
 
 
 def _egress(services: Services, deep: bool) -> dict[str, dict[str, Any]]:
@@ -134,6 +134,18 @@ def _works(services: Services) -> dict[str, dict[str, Any]]:
 
     found = standings(services, Timetable.of(CLOCK, services))
     return {f"{WORK}{each.name}": {"ok": False, "error": each.trouble, "ms": 0.0} for each in found if not each.ok}
+
+
+def _backups(services: Services) -> dict[str, dict[str, Any]]:
+    """In words; a backup that is missing keeps no job from running, so nothing here is down."""
+    from worker.jobs.errors import Transient
+    from worker.maintenance.backup.standing import words
+
+    try:
+        said = words(services.store, services.settings, time.time())
+    except Transient:
+        return {}  # the store says so itself
+    return {"backup": {"ok": True, "error": None, "ms": 0.0, "note": said}}
 
 
 def _limits(services: Services) -> dict[str, Any]:

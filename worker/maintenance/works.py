@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from worker.maintenance import engines, indexes, retention, warming
+from worker.maintenance.backup import run_backup, run_drill
 from worker.maintenance.baseline import work as baseline
 from worker.maintenance.report import Report
 from worker.ports import Services
@@ -16,7 +17,9 @@ from worker.ports import Services
 Work = Callable[[Services], Report]
 
 WORKS: Mapping[str, Work] = {
+    "backup": run_backup,
     "baseline": baseline.run,
+    "drill": run_drill,
     "engines": engines.run,
     "indexes": indexes.run,
     "retention": retention.run,

@@ -16,6 +16,7 @@ from worker.ports.coordinator import (
     WaitingJob,
     WaitingLine,
 )
+from worker.ports.dump import Archive, Dump, Load, Spend, Table
 from worker.ports.engine import Engine, Fault, Features, FoundFile, Item, ItemStatus, Order, Poll
 from worker.ports.figures import Promised, Usage
 from worker.ports.ledger import Ledger, Run
@@ -27,6 +28,7 @@ __all__ = [
     "SWEEPER",
     "Again",
     "Applied",
+    "Archive",
     "Asked",
     "Cache",
     "CacheStats",
@@ -34,6 +36,7 @@ __all__ = [
     "Clock",
     "Coordinator",
     "Drain",
+    "Dump",
     "Engine",
     "EngineSnapshot",
     "Fault",
@@ -53,6 +56,7 @@ __all__ = [
     "KindStats",
     "Lease",
     "Ledger",
+    "Load",
     "NoCache",
     "Notifier",
     "Nudger",
@@ -64,8 +68,10 @@ __all__ = [
     "Run",
     "ServerFacts",
     "Services",
+    "Spend",
     "Step",
     "StreamReset",
+    "Table",
     "Tiers",
     "TurnsMoved",
     "Usage",

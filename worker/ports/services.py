@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from worker.jobs.tiers import FixedTiers, Limits, Tier
 from worker.ports.cache import Cache, NoCache
 from worker.ports.coordinator import Coordinator
+from worker.ports.dump import Archive
 from worker.ports.engine import Engine
 from worker.ports.store import Drain, JobStore
 
@@ -128,6 +129,7 @@ class Services:
     Attributes:
         engines: by name; others may be among them the next time they are looked at, but none that was ever there is unknown.
         again: by the kind of a read of the cache, how it is asked once more with what it was asked by (`Hot`).
+        archive: the records as a whole, for backups; None where nobody makes any.
     """
 
     settings: Settings
@@ -144,6 +146,7 @@ class Services:
     pool: Pool = field(default_factory=FixedPool)
     cache: Cache = field(default_factory=NoCache)
     again: Mapping[str, Callable[..., object]] = field(default_factory=dict)
+    archive: Archive | None = None
 
     def drains(self) -> Mapping[str, Drain]:
         """Every engine that is given nothing new: those that are drained, and those that are not set up any more. Raises Transient."""

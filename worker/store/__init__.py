@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from worker.metrics import Metrics
-from worker.ports import JobStore
+from worker.ports import Archive, JobStore
 from worker.settings import SettingsError
 from worker.store.advisor import Advisor
 from worker.store.sqlite.store import SqliteStore
@@ -71,3 +71,20 @@ def _mongo(url: str, profile: str, metrics: Metrics | None, advisor: Advisor | N
         return MongoStore(MongoConnection(url, profile, [PoolEvents(metrics)] if metrics else [], advisor=advisor))
     except Unusable as error:
         raise SettingsError(f"HAUL_STORE_URL: {error}") from None
+
+
+def open_archive(url: str, profile: str = "development") -> Archive:
+    """The store a URL names as a whole, for backups; connects only when it is used.
+
+    Raises:
+        SettingsError: the URL is not the address of a store.
+    """
+    from worker.store.sqlite.dump import SqliteArchive
+
+    if path := sqlite_path(url):
+        return SqliteArchive(path)
+    if url.startswith(MONGODB):
+        from worker.store.mongo.dump import MongoArchive
+
+        return MongoArchive(url, profile)
+    raise SettingsError(f"HAUL_STORE_URL: the value is not the address of a store; {FIX}")

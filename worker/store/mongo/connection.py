@@ -13,6 +13,7 @@ from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 from pymongo import MongoClient, ReadPreference
 from pymongo.collection import Collection
+from pymongo.database import Database
 from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
@@ -43,6 +44,8 @@ T = TypeVar("T")
 DATABASE = "haul"
 VERSION_MIN = 5
 TOO_OLD = f"the server is MongoDB {{}}, and Haul needs {VERSION_MIN}.0 or later; upgrade the server"
+#: A collection that is there while collections are replaced, and behind a restore that was killed then.
+RESTORING = "haul_restoring"
 TIMEOUT_MS = 10_000
 #: A connection that breaks so soon is worth another try; a call that waited longer has had its time.
 REPEAT_WITHIN_S = 2.0
@@ -130,6 +133,11 @@ class MongoConnection:
             client.close()
             raise
 
+    @property
+    def database(self) -> Database[Document]:
+        """The driver's own, for what is asked of the database as a whole."""
+        return self._database
+
     def collection(self, name: str) -> Collection[Document]:
         """A collection of the database."""
         return self._database[name]
@@ -188,6 +196,8 @@ class MongoConnection:
                 raise Unusable(TOO_OLD.format(version))
             if not make:
                 return
+            if self.collection(RESTORING).find_one():
+                raise Unusable(f"the database {self.name!r} is half restored; restore it again: haul backup restore NAME --yes")
             for name, indexes in INDEXES.items():
                 self.collection(name).create_indexes(list(indexes))
             add(self.collection(COUNTERS), [{"_id": name, "n": 0} for name in (JOBS, RUNS)])

@@ -1,0 +1,70 @@
+"""How fast a backup may read and write, so that downloads do not suffer, and how far it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import psutil
+
+#: Called now and then with what is being done, how much of it, and of how much (MiB); what it raises ends the work.
+Turn = Callable[[str, int, int], None]
+
+MIB = 1024 * 1024
+#: No sleep is longer, so that a Ctrl-C and the keeping of leases do not wait for it.
+NAP_S = 0.25
+TURN_S = 0.1
+NICE = 10
+
+
+def silent(doing: str, done: int, total: int) -> None:
+    """A `Turn` that shows nothing."""
+
+
+class Pace:
+    """Counts bytes and sleeps when they come faster than allowed.
+
+    Args:
+        rate: bytes a second; 0 is no bound.
+    """
+
+    def __init__(self, rate: int = 0, turn: Turn = silent) -> None:
+        self._rate, self._turn = rate, turn
+        self._due = time.monotonic()
+        self._doing, self._done, self._total = "", 0, 0
+        self._told_at = 0.0
+
+    def begin(self, doing: str, total: int = 0) -> None:
+        """From now on this is what is done, about so many bytes of it."""
+        self._doing, self._done, self._total = doing, 0, total
+        self._told_at = 0.0
+        self.spend(0)
+
+    def spend(self, count: int) -> None:
+        """So many bytes went through."""
+        self._done += count
+        now = time.monotonic()
+        if self._rate:
+            self._due = max(self._due, now - 1.0) + count / self._rate  # what was not used is not saved up for long
+            while (ahead := self._due - time.monotonic()) > 0:
+                self._tell()
+                time.sleep(min(ahead, NAP_S))
+        self._tell()
+
+    def _tell(self) -> None:
+        if time.monotonic() - self._told_at >= TURN_S:
+            self._told_at = time.monotonic()
+            done = self._done // MIB
+            self._turn(f"{self._doing}, MiB", done, max(done, self._total // MIB))
+
+
+def yield_to_others() -> None:
+    """Let this thread have processor and disk only when others leave them: for good, so call it in a thread that ends with the work."""
+    thread = threading.get_native_id()  # Linux keeps both by thread
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, thread, NICE)
+    with contextlib.suppress(OSError, psutil.Error, AttributeError):
+        psutil.Process(thread).ionice(psutil.IOPRIO_CLASS_IDLE)

@@ -1,0 +1,97 @@
+"""Which backups may go, and their removal."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+from worker.failpoints import Failpoints
+from worker.jobs.errors import HaulError
+from worker.keep import Keep
+from worker.maintenance.backup.catalogue import Shelf
+from worker.maintenance.backup.create import LAST
+from worker.maintenance.backup.faults import NotBackedUp, disk
+from worker.maintenance.backup.pace import Pace
+from worker.maintenance.backup.verify import verify_stored
+
+
+@dataclass(frozen=True, slots=True)
+class Old:
+    """What the decision needs of a backup."""
+
+    name: str
+    at: float
+    good: bool
+
+
+def doomed(backups: Sequence[Old], keep: Keep, zone: str) -> list[str]:
+    """The backups that may go, oldest first.
+
+    Of each of the last days, weeks and months that have a good backup the newest good one stays, so many as `keep` says: a system
+    that made none for a year loses none. One that is not good stays until there is a newer good one, and stands for nothing.
+    """
+    good = sorted((backup for backup in backups if backup.good), key=lambda backup: (backup.at, backup.name), reverse=True)
+    if not good:
+        return []
+    kept = {good[0].name}
+    for count, span in ((keep.daily, _day), (keep.weekly, _week), (keep.monthly, _month)):
+        kept |= _newest_of(good, count, span, ZoneInfo(zone))
+    kept |= {backup.name for backup in backups if not backup.good and backup.at >= good[0].at}
+    return [backup.name for backup in sorted(backups, key=lambda backup: (backup.at, backup.name)) if backup.name not in kept]
+
+
+def prune(
+    shelf: Shelf, keep: Keep, zone: str, pace: Pace, failpoints: Failpoints, *, noted: Shelf | None = None, dry_run: bool = False
+) -> list[str]:
+    """Remove what may go from a shelf that is held; the names of what went, or with `dry_run` would go.
+
+    Nothing goes while the last try to make a backup failed, nor before the newest good one was compared with its hashes.
+
+    Args:
+        noted: where it is written down how the last backup went, when that is another shelf, as for copies.
+
+    Raises:
+        NotBackedUp: nothing was removed, and why.
+    """
+    entries = shelf.entries()
+    names = doomed([Old(entry.name, entry.at, entry.good) for entry in entries], keep, zone)
+    if not names:
+        return []
+    last = (noted or shelf).noted(LAST)
+    if not last.get("ok", True):
+        raise NotBackedUp(f"nothing is removed, because the last backup failed: {last.get('error')}")
+    newest = next(entry for entry in entries if entry.good)
+    try:
+        verify_stored(newest.path, pace)
+    except HaulError as error:
+        raise NotBackedUp(f"nothing is removed, because the newest backup {newest.name} is no good: {error}") from None
+    for name in names if not dry_run else ():
+        with disk(shelf.directory):
+            gone = shelf.hidden(name)
+            failpoints.hit("prune.hidden")
+            shutil.rmtree(gone)
+        failpoints.hit("prune.removed")
+    return names
+
+
+def _newest_of(good: Sequence[Old], count: int, span: Callable[[date], tuple[int, ...]], zone: ZoneInfo) -> set[str]:
+    """Of each of the newest `count` spans the newest; `good` is sorted so."""
+    found: dict[tuple[int, ...], str] = {}
+    for backup in good:
+        found.setdefault(span(datetime.fromtimestamp(backup.at, zone).date()), backup.name)
+    return set(list(found.values())[:count])
+
+
+def _day(day: date) -> tuple[int, ...]:
+    return (day.toordinal(),)
+
+
+def _week(day: date) -> tuple[int, ...]:
+    return day.isocalendar()[:2]
+
+
+def _month(day: date) -> tuple[int, ...]:
+    return (day.year, day.month)

@@ -1,0 +1,87 @@
+"""How the backups stand, from the run ledger, which every process can read: for metrics and health."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.maintenance.backup.key import is_own, key_path
+from worker.metrics import Metrics
+from worker.ports import JobStore, Run
+from worker.settings import Settings
+
+#: Names in the run ledger: of the works by the clock, and of the same begun by a person.
+BACKUP, DRILL = "backup", "drill"
+BY_HAND = "-by-hand"
+#: Failures in a row behind which the last success is still found.
+RUNS_MAX = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Of backups or of drills.
+
+    Attributes:
+        ok: how the last one went; None when there was none.
+        at, bytes, seconds: of the last that went well; None when none did.
+    """
+
+    ok: bool | None
+    at: float | None = None
+    bytes: float | None = None
+    seconds: float | None = None
+
+
+def standing(store: JobStore, name: str) -> Standing:
+    """How this work stands. Raises Transient as the store does."""
+    runs = [run for each in (name, name + BY_HAND) for run in store.runs(each, RUNS_MAX) if run.ok is not None]
+    runs.sort(key=lambda run: run.started_at, reverse=True)
+    good = next((figures for run in runs if run.ok and (figures := _figures(run))), None)
+    last = runs[0].ok if runs else None
+    if good is None:
+        return Standing(last)
+    return Standing(last, good.get("timestamp_seconds"), good.get("bytes"), good.get("seconds"))
+
+
+def show(store: JobStore, metrics: Metrics) -> None:
+    """Set the metrics of backups and drills. Raises Transient as the store does."""
+    for name, gauge in ((BACKUP, metrics.backup_at), (DRILL, metrics.drill_at)):
+        found = standing(store, name)
+        if found.ok is not None:
+            metrics.backup_ok.labels(name).set(found.ok)
+        if found.at is not None:
+            gauge.labels(name).set(found.at)
+        if found.seconds is not None:
+            metrics.backup_seconds.labels(name).set(found.seconds)
+        if found.bytes is not None:
+            metrics.backup_bytes.labels(name).set(found.bytes)
+
+
+def advice(settings: Settings) -> str:
+    """What whoever runs this has to know of the key, in words; empty when nothing."""
+    path = key_path(settings)
+    if path is None:
+        return "backups are not encrypted (HAUL_BACKUP_KEY_FILE=none), and hold no password of the settings"
+    if is_own(settings):
+        return f"backups are encrypted with {path}: keep a copy of that file elsewhere, for without it none can be read"
+    return ""
+
+
+def words(store: JobStore, settings: Settings, now: float) -> str:
+    """How the backups stand, and what has to be known of them, for people. Raises Transient as the store does."""
+    found = standing(store, BACKUP)
+    if found.at is None:
+        said = "none yet; one is made each night, or now by `haul backup create`"
+    else:
+        hours = max(0.0, now - found.at) / 3600
+        said = f"the last good one is {f'{hours / 24:.0f} days' if hours > 48 else f'{hours:.0f} hours'} old"
+    if found.ok is False:
+        said += "; the last try FAILED: `haul backup create` shows why"
+    if standing(store, DRILL).ok is False:
+        said += "; the last drill FAILED: `haul backup drill` shows why"
+    advised = advice(settings)
+    return f"{said}; {advised}" if advised else said
+
+
+def _figures(run: Run) -> dict[str, float]:
+    found = run.report.get("figures")
+    return {name: float(value) for name, value in found.items()} if isinstance(found, dict) else {}
