@@ -33,6 +33,7 @@ class Metrics:
         self.engine_foreign = gauge("haul_engine_foreign_items", "Items at the engine that are not ours", ["engine"])
         self.engine_speed = gauge("haul_engine_speed_bytes_per_second", "Download speed of the engine", ["engine"])
         self.engine_limit = gauge("haul_engine_limit_bytes_per_second", "What its downloads are held to; 0 is no limit", ["engine"])
+        self.engine_share = gauge("haul_engine_share_bytes_per_second", "What it is to take of the budget; 0 is no limit", ["engine"])
         self.engine_unheld = gauge("haul_engine_unheld_downloads", "Downloads that do not show the limit they were given", ["engine"])
         self.engine_free = gauge("haul_engine_free_bytes", "Free space of the engine's volume", ["engine"])
         # What this process did.

@@ -80,7 +80,7 @@ def checked(schedule: str) -> str:
 def _in_force(budget: Budget | None, written: str, seen: Mapping[str, EngineSnapshot]) -> bool:
     """Whether every engine that answers goes by it, and shows the limit it was given."""
     up = [snapshot for snapshot in seen.values() if snapshot.error is None]
-    agreed = all(snapshot.budget == written and snapshot.limit == snapshot.share for snapshot in up)
+    agreed = all(snapshot.budget == written and snapshot.limit == snapshot.told for snapshot in up)
     return bool(up) and agreed and (budget is not None or all(snapshot.share is None for snapshot in up))
 
 
@@ -90,6 +90,7 @@ def _engine(services: Services, name: str, seen: EngineSnapshot | None) -> dict[
         "weight": services.engines[name].weight,
         "up": seen is not None and seen.error is None,
         "share": seen.share if seen else None,
+        "told": seen.told if seen else None,
         "limit": seen.limit if seen else None,
         "speed": seen.speed if seen else None,
         "unheld": seen.unheld if seen else None,

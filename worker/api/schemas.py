@@ -253,7 +253,8 @@ class EngineShare(BaseModel):
     name: str
     weight: int
     up: bool
-    share: int | None = Field(description="what it was given")
+    share: int | None = Field(description="what it is to take")
+    told: int | None = Field(description="what it was told, so that it takes that")
     limit: int | None = Field(description="what it shows, asked again")
     speed: int | None
     unheld: int | None = Field(description="downloads that do not show the limit of their own they were given")

@@ -76,8 +76,8 @@ def _tell(seen: Mapping[str, Any], as_json: bool) -> None:
     for engine in seen["engines"]:
         state = "" if engine["up"] else " (not seen)"
         unheld = f", {engine['unheld']} downloads do not show their limit" if engine["unheld"] else ""
-        held = f"given {_rate(engine['share'])}, shows {_rate(engine['limit'])}, takes {size_text(engine['speed'])}/s"
-        rows.append((engine["name"], f"{held}{unheld}{state}"))
+        held = f"share {_rate(engine['share'])}, told {_rate(engine['told'])}, shows {_rate(engine['limit'])}"
+        rows.append((engine["name"], f"{held}, takes {size_text(engine['speed'])}/s{unheld}{state}"))
     for budget in seen["budgets"]:
         taken = f"{size_text(budget['speed'])}/s taken by {budget['running']} downloads"
         rows.append((budget["budget"], f"{_rate(budget['rate'])}, {taken}"))

@@ -114,6 +114,7 @@ class Features:
     Attributes:
         bittorrent_v2: it fetches torrents that have no description of the first version.
         files_max: it is not fit for torrents of more files.
+        takes: what it takes of a limit for all its downloads, when nothing else holds them back.
     """
 
     kinds: frozenset[SourceKind]
@@ -121,6 +122,7 @@ class Features:
     seeds: bool = False
     bittorrent_v2: bool = False
     files_max: int | None = None
+    takes: float = 1.0
 
     def beyond(self, job: Job) -> str | None:
         """What about the job is beyond the engine, in words that go on from "it cannot fetch"; None when it can."""

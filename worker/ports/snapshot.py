@@ -15,7 +15,8 @@ class EngineSnapshot:
         foreign: how many of the items are not ours; they are left alone.
         limit: bytes a second that it is held to.
         wants: what it can use of a budget, in bytes a second; None for all it is given.
-        share: what it is to be held to, `limit` is what it shows.
+        share: what it is to take of the budget.
+        told: what it was told so that it takes that (`supervision.regulation`), `limit` is what it shows.
         budgets: what its downloads can use of each tier's and user's bandwidth (`supervision.caps.Demand`), by the budget's name.
         unheld: downloads that do not show the limit they were given.
         budget, zone: what its owner divides among the engines, as it is written (`worker.bandwidth`), and by which time zone.
@@ -42,6 +43,7 @@ class EngineSnapshot:
     limit: int | None = None
     wants: float | None = None
     share: int | None = None
+    told: int | None = None
     budgets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     unheld: int = 0
     budget: str = ""

@@ -14,6 +14,7 @@ from worker.supervision import caps
 from worker.supervision.bandwidth import Appetite
 from worker.supervision.caps import Demand
 from worker.supervision.diff import Terms
+from worker.supervision.regulation import Regulations
 
 #: Between two divisions; a change of a limit is dealt with at once.
 DIVIDE_S = 2.0
@@ -49,6 +50,7 @@ class Pacing:
         self._asked: dict[str, int | None] = {}
         self._given_at: dict[str, float] = {}
         self._appetites: dict[str, Appetite] = {}
+        self._regulations = Regulations()
         self._others: dict[str, dict[str, Demand]] = {}
         self._present: Mapping[str, Item] | None = None
         self._session: str | None = None
@@ -85,12 +87,16 @@ class Pacing:
         self._divided_at = now
         items = {handle: poll.items[handle] for handle in terms.keys() & poll.items.keys() if poll.items[handle].status in HELD}
         if self._session not in (None, poll.session):
-            self._asked, self._given_at = {}, {}
+            self._asked, self._given_at, self._regulations = {}, {}, Regulations()
         self._session = poll.session
         for kept in (self._asked, self._given_at, self._appetites):
             for gone in kept.keys() - items.keys():
                 del kept[gone]
-        self._give(engine, self._divided(items, terms, now), now)
+        self._regulations.saw(items, now)
+        parts = self._divided(items, terms, now)
+        told = {handle: None if bound is None else whole(self._regulations.told(handle, bound)) for handle, bound in parts.items()}
+        shown = self._give(engine, told, now)
+        self._regulations.limited({handle: (parts[handle], limit) for handle, limit in shown.items()}, now)
 
     # ---- division ----
 
@@ -163,8 +169,8 @@ class Pacing:
 
     # ---- the engine ----
 
-    def _give(self, engine: Engine, wanted: Mapping[str, int | None], now: float) -> None:
-        """Tell the engine what moved, and some of what did not."""
+    def _give(self, engine: Engine, wanted: Mapping[str, int | None], now: float) -> Mapping[str, int | None]:
+        """Tell the engine what moved, and some of what did not; what it shows of those."""
         changes = {handle: limit for handle, limit in wanted.items() if self._moved(handle, limit)}
         if len(changes) > MOVES_MAX:
             changes = dict(itertools.islice(changes.items(), MOVES_MAX))
@@ -173,7 +179,7 @@ class Pacing:
         due = sorted(due, key=lambda handle: self._given_at.get(handle, float("-inf")))[:AGAIN_MAX]
         changes |= {handle: wanted[handle] for handle in due}
         if not changes:
-            return
+            return {}
         shown = engine.limit(changes)
         for handle, limit in changes.items():
             self._asked[handle], self._given_at[handle] = limit, now
@@ -191,6 +197,7 @@ class Pacing:
                 asked=changes[example],
                 shown=shown[example],
             )
+        return shown
 
     def _moved(self, handle: str, limit: int | None) -> bool:
         if handle not in self._asked:

@@ -15,6 +15,7 @@ from worker.ports import Engine, ItemStatus, Order, Poll, Services
 from worker.supervision.bandwidth import Appetite, Use, divide
 from worker.supervision.diff import Terms, Watched
 from worker.supervision.pacing import Pacing, whole
+from worker.supervision.regulation import Meter, Regulation
 
 #: Between two divisions; a change is in force at every engine within twice this time.
 DIVIDE_S = 2.0
@@ -33,14 +34,15 @@ class Share:
     Attributes:
         limit: bytes a second, as the engine itself showed it last; None while it has none or is left alone.
         wants: what it can use; None for all it is given.
-        asked: what it was given last.
+        told: what it was told last, so that it takes `part`, which is ours of the budget.
         budgets, unheld: see `Pacing`.
         budget: of all engines, as it is written.
     """
 
     limit: int | None = None
     wants: float | None = None
-    asked: int | None = None
+    part: int | None = None
+    told: int | None = None
     budgets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     unheld: int = 0
     budget: str = ""
@@ -58,7 +60,9 @@ class Throttle:
         self._budget = read_budget(self._written)
         self._schedule: str | None = None
         self._rate: int | None = None
-        self._asked: int | None = None
+        self._part: int | None = None
+        self._told: int | None = None
+        self._meter, self._regulation = Meter(), Regulation(engine.features.takes)
         self._pacing = Pacing(services, engine.name)
         self._zone = ZoneInfo(services.settings.timezone)
         self._appetite = Appetite()
@@ -83,15 +87,23 @@ class Throttle:
         now = time.monotonic()
         budget = self._in_force()
         if budget is not None:
-            self._appetite.saw(poll.speed, now)
+            self._measure(poll, now)
             rate = budget.at(datetime.fromtimestamp(self._services.clock.time(), self._zone))
             if now - self._divided_at >= DIVIDE_S or poll.session != self._session or rate != self._rate:
                 self._divide(rate, poll, now)
-        elif self._asked is not None:  # there was one; without any the engine's own limit is left alone
+        elif self._part is not None:  # there was one; without any the engine's own limit is left alone
             self._give(None, now)
         if self._pacing.due(poll, now):
             self._pacing.keep(self._engine, poll, _terms(watched), now)
-        return Share(self._limit, self._wants, self._asked, self._pacing.shared(), len(self._pacing.unheld), self._written)
+        return Share(self._limit, self._wants, self._part, self._told, self._pacing.shared(), len(self._pacing.unheld), self._written)
+
+    def _measure(self, poll: Poll, now: float) -> None:
+        self._appetite.saw(poll.speed, now)
+        taken = self._meter.taken(poll.items, poll.session)
+        if _at_work(poll) and poll.session == self._session:
+            self._regulation.saw(taken, now)
+        else:
+            self._regulation.rests()
 
     def _in_force(self) -> Budget | None:
         """The budget that was set at run time, else that of the settings."""
@@ -109,8 +121,7 @@ class Throttle:
         self._rate = rate
         share = None
         if rate is not None:
-            at_work = any(item.status is ItemStatus.RUNNING for item in poll.items.values())
-            self._wants = self._appetite.wants(rate, at_work=at_work, now=now)
+            self._wants = self._appetite.wants(rate, at_work=_at_work(poll), now=now)
             share = whole(self._share(rate))
         if poll.session != self._session or self._moved(share) or now - self._given_at >= AGAIN_S:
             self._give(share, now)
@@ -133,16 +144,23 @@ class Throttle:
     def _moved(self, share: int | None) -> bool:
         if share is None or self._limit is None:
             return share != self._limit
-        return abs(share - self._limit) > MOVE_MIN * self._limit
+        return abs(self._regulation.told(share) - self._limit) > MOVE_MIN * self._limit
 
     def _give(self, share: int | None, now: float) -> None:
-        self._limit = self._engine.throttle(share)
-        self._asked = share
+        told = None if share is None else whole(self._regulation.told(share))
+        self._limit = self._engine.throttle(told)
+        self._part, self._told = share, told
         self._appetite.limited(self._limit, now)
+        self._regulation.limited(share, self._limit, now)
         self._services.metrics.engine_limit.labels(self._engine.name).set(self._limit or 0)
-        refused, self._refused = self._refused, self._limit != share
+        self._services.metrics.engine_share.labels(self._engine.name).set(share or 0)
+        refused, self._refused = self._refused, self._limit != told
         if self._refused and not refused:
-            log.warning("the engine does not take the limit it is given", engine=self._engine.name, asked=share, shown=self._limit)
+            log.warning("the engine does not take the limit it is given", engine=self._engine.name, asked=told, shown=self._limit)
+
+
+def _at_work(poll: Poll) -> bool:
+    return any(item.status is ItemStatus.RUNNING for item in poll.items.values())
 
 
 def _terms(watched: Mapping[str, Watched]) -> dict[str, Terms]:

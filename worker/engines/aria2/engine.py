@@ -13,7 +13,7 @@ from typing import Any
 
 from worker.engines.aria2.faults import MISREAD, fault
 from worker.engines.aria2.files import found_files, heal, name_max, saved_names, short_name
-from worker.engines.aria2.limits import give, give_all
+from worker.engines.aria2.limits import TAKES, give, give_all
 from worker.engines.aria2.orders import CHECK, CHUNK_BYTES, LATER, NAMES, OUTSIDE, Options, Plan, chunks, plan, session_options
 from worker.engines.aria2.rows import CHAIN_KEYS, IN_THE_WAY, LINKS_MAX, POLL_KEYS, Row, chains, curable, dead, items, leaves
 from worker.engines.aria2.rpc import Aria2Rpc, Call, Refusal
@@ -53,7 +53,7 @@ class Aria2Engine:
     """
 
     connections: int | None = None
-    features = Features(kinds=frozenset(SourceKind), selects_files=True, seeds=True, files_max=FILES_MAX)
+    features = Features(kinds=frozenset(SourceKind), selects_files=True, seeds=True, files_max=FILES_MAX, takes=TAKES)
 
     def __init__(self, name: str, url: str, secret: str, directory: str, slots: int, rpc_timeout_s: float = 10.0, weight: int = 1) -> None:
         self.name = name

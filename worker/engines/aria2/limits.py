@@ -9,6 +9,9 @@ from worker.engines.aria2.rpc import Aria2Rpc, Call, Refusal
 from worker.engines.deadline import Deadline
 
 LIMIT, OVERALL = "max-download-limit", "max-overall-download-limit"
+#: Of a limit, by any number of downloads of any kind. It looks once a second, takes at once what is due, and divides what came in by
+#: the time since the oldest of those looks that are ten seconds old at most (its `SpeedCalc`): the takings of ten by nine seconds.
+TAKES = 0.9
 #: Rows that are changed and read in one request: aria2 tells of each all its options, which are some kilobytes.
 CHUNK_ROWS = 200
 
