@@ -108,12 +108,13 @@ class Regulation:
     def _correct(self, now: float) -> None:
         while self._spans[0].until <= now - WINDOW_S:
             self._spans.popleft()
-        lately = [span for span in self._spans if span.until > now - EXCESS_S]
+        spans = [span for span in self._spans if span.since >= self._settled_at]
+        lately = [span for span in spans if span.until > now - EXCESS_S]
         known = sum(span.seconds for span in lately) > EXCESS_S - 2 * SPAN_S
         if self.factor > 1 and known and sum(span.taken for span in lately) > EXCESS * sum(span.due for span in lately):
             self._move(1.0, now)
         elif now >= max(self._settled_at + WINDOW_S, self._moved_at + PAUSE_S, self._left_until):
-            self._follow([span for span in self._spans if span.since >= self._settled_at], now)
+            self._follow(spans, now)
 
     def _follow(self, spans: Sequence[_Span], now: float) -> None:
         if sum(span.seconds for span in spans) < COUNTED * WINDOW_S:
