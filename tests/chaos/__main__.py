@@ -31,6 +31,7 @@ from worker.client import Client
 from worker.jobs.errors import Transient
 from worker.jobs.model import Job
 from worker.jobs.states import Cause, State
+from worker.supervision.regulation import MOST
 
 TURN_S = 0.1
 SAY_S = 10.0
@@ -154,7 +155,7 @@ class Chaos:
         with suppress(Transient, requests.RequestException, TypeError):
             parts = [engine.throttled() for engine in self._fleet.engines_themselves()]
             budget = BUDGETS[-1][1]
-            return not self._budgets and all(parts) and sum(parts) <= budget and pipeline.bandwidth(self._fleet.services)["in_force"]
+            return not self._budgets and all(parts) and sum(parts) <= MOST * budget and pipeline.bandwidth(self._fleet.services)["in_force"]
         return False
 
     def _left(self) -> int:
