@@ -1,90 +1,106 @@
-"""Budgets of bandwidth with two engines at work: what they have after half a minute, beside what they may have."""
+"""Budgets of bandwidth with two engines at work: what they take in half a minute, beside what they may take."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.e2e.budgets import MIB, at_work
+from tests.e2e.budgets import MIB, about, at_work, rates
 from tests.e2e.stack import Stack, eventually
 from worker import pipeline
 from worker.jobs.limits import override_key
+from worker.supervision.regulation import SETTLE_S
 
 #: So little that origin and peer, which are in Python, keep up with it on a machine that does other things, too.
 BUDGET = 6 * MIB
-#: What is set at run time, over the budget of the settings, and by how much the engines may be off it when it is in force.
-LESS, OFF = 3 * MIB, 0.05
+#: Others that are measured once, each for all engines.
+ALSO = (2 * MIB, 20 * MIB)
 MEASURED_S = 30.0
-#: More than is fetched in a round.
-SIZE = 300 * MIB
+#: What is fetched in a round lasts so long, with what is fetched before it is measured.
+ROUND_S = 110
 
 
 def bandwidth(directory: Path, rounds: int) -> dict[str, Any]:
     """aria2 by HTTP and qBittorrent from a peer: under one budget for all engines, and under one of their tier, against the budget.
 
-    `change_s` is how long both engines, asked themselves, take to go by another budget, of either kind, that is set while they work.
+    `engines` and `tier_engines` are aria2 and qBittorrent against their halves, the medians; `also` is a budget of all engines
+    in MiB/s with its ratio. `change_s` is how long both engines, asked themselves, take to go by another budget, of either kind,
+    that is set while they work; `halved` is the ratio to that budget over the half minute from then on, but for the first seconds.
     """
-    overall, changes, tier = [], [], []
-    for number in range(rounds):
-        ratio, change_s = _overall(directory / f"overall{number}")
-        overall.append(ratio)
-        changes.append(change_s)
-        ratio, change_s = _tier(directory / f"tier{number}")
-        tier.append(ratio)
-        changes.append(change_s)
+    overall = [_overall(directory / f"overall{number}", BUDGET) for number in range(rounds)]
+    tier = [_tier(directory / f"tier{number}") for number in range(rounds)]
+    also = {f"{budget // MIB}": sum(_overall(directory / f"also{budget}", budget, change=False)[0]) for budget in ALSO}
     return {
         "budget": BUDGET,
-        "ratio": median(overall),
-        "ratios": overall,
-        "tier_ratio": median(tier),
-        "tier_ratios": tier,
+        "ratio": median(sum(parts) for parts, *_ in overall),
+        "ratios": [sum(parts) for parts, *_ in overall],
+        "engines": _halves(overall),
+        "halved": [ratio for _, ratio, _ in overall],
+        "tier_ratio": median(sum(parts) for parts, *_ in tier),
+        "tier_ratios": [sum(parts) for parts, *_ in tier],
+        "tier_engines": _halves(tier),
+        "tier_halved": [ratio for _, ratio, _ in tier],
+        "also": also,
         "limit": "0.9 to 1.1",
-        "change_s": max(changes),
+        "change_s": max(seconds for *_, seconds in (*overall, *tier)),
         "limit_change_s": 5.0,
     }
 
 
-def _overall(directory: Path) -> tuple[float, float]:
-    with Stack(directory, engines=("aria2", "qbittorrent")) as stack:
-        stack.work(HAUL_BANDWIDTH=str(BUDGET))
-        with at_work(stack, SIZE) as ids:
-            parts = [engine.throttled for engine in stack.engines.values()]
-            eventually(lambda: all(0.4 < part() / BUDGET < 0.6 for part in parts), "both are held to a half", 60)
-            ratio = _measured(stack, ids)
-            begun = time.monotonic()
-            pipeline.set_bandwidth(stack.services, str(LESS))
-            eventually(lambda: 1 - OFF < sum(part() for part in parts) / LESS <= 1, "the other budget is in force", 60)
-            return ratio, time.monotonic() - begun
+#: What aria2, and qBittorrent, took of the budget; what both took of half of it; and how long that took to be in force.
+Round = tuple[list[float], float, float]
 
 
-def _tier(directory: Path) -> tuple[float, float]:
+def _overall(directory: Path, budget: int, *, change: bool = True) -> Round:
     with Stack(directory, engines=("aria2", "qbittorrent")) as stack:
-        stack.services.store.set_limits({override_key("tiers", "bandwidth", "free"): BUDGET})
+        stack.work(HAUL_BANDWIDTH=str(budget))
+        with at_work(stack, budget * ROUND_S // 2 if change else budget * ROUND_S // 3) as ids:
+
+            def told() -> list[int]:
+                return [engine.throttled() for engine in stack.engines.values()]
+
+            return _round(stack, ids, budget, told, lambda rate: pipeline.set_bandwidth(stack.services, str(rate)), change=change)
+
+
+def _tier(directory: Path) -> Round:
+    with Stack(directory, engines=("aria2", "qbittorrent")) as stack:
+
+        def limit(rate: int) -> None:
+            stack.services.store.set_limits({override_key("tiers", "bandwidth", "free"): rate})
+
+        limit(BUDGET)
         stack.work()
-        with at_work(stack, SIZE) as ids:
+        with at_work(stack, BUDGET * ROUND_S // 2) as ids:
             jobs = [stack.until(id, "downloading") for id in ids]
-            pairs = list(zip(jobs, stack.engines.values(), strict=True))
 
-            def parts() -> list[int]:
-                return [engine.limited(stack.gid(job)) for job, engine in pairs]
+            def told() -> list[int]:
+                return [engine.limited(stack.gid(job)) for job, engine in zip(jobs, stack.engines.values(), strict=True)]
 
-            eventually(lambda: all(0.4 < part / BUDGET < 0.6 for part in parts()), "each is held to a half", 60)
-            ratio = _measured(stack, ids)
-            begun = time.monotonic()
-            stack.services.store.set_limits({override_key("tiers", "bandwidth", "free"): LESS})
-            eventually(lambda: 1 - OFF < sum(parts()) / LESS <= 1, "the other budget is in force", 60)
-            return ratio, time.monotonic() - begun
+            return _round(stack, ids, BUDGET, told, limit, change=True)
 
 
-def _measured(stack: Stack, ids: tuple[str, str]) -> float:
-    """What came in half a minute, over what might."""
-    before, began = _fetched(stack, *ids), time.monotonic()
-    time.sleep(MEASURED_S)
-    return (_fetched(stack, *ids) - before) / (time.monotonic() - began) / BUDGET
+def _round(
+    stack: Stack, ids: tuple[str, str], budget: int, told: Callable[[], list[int]], give: Callable[[int], object], *, change: bool
+) -> Round:
+    eventually(lambda: all(about(part, budget / 2) for part in told()), "both are held to a half", 60)
+    parts = _measured(stack, ids, budget)
+    if not change:
+        return parts, 0.0, 0.0
+    begun = time.monotonic()
+    give(budget // 2)
+    eventually(lambda: about(sum(told()), budget / 2), "the other budget is in force", 60)
+    change_s = time.monotonic() - begun
+    return parts, sum(_measured(stack, ids, budget // 2)), change_s
 
 
-def _fetched(stack: Stack, one: str, two: str) -> int:
-    rows = stack.services.coordinator.progress({"aria2": [one], "qbittorrent": [two]})
-    return sum(row.done for row in rows.values())
+def _measured(stack: Stack, ids: tuple[str, str], budget: int) -> list[float]:
+    """What aria2, and qBittorrent, took of the budget in half a minute, from when both had followed their limits."""
+    time.sleep(SETTLE_S)
+    return [rate / budget for rate in rates(stack, MEASURED_S, *ids)]
+
+
+def _halves(rounds: list[Round]) -> list[float]:
+    return [2 * median(parts[engine] for parts, *_ in rounds) for engine in (0, 1)]

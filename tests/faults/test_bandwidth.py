@@ -123,7 +123,7 @@ def test_the_rate_is_the_budget_before_and_after_it_changes(both: Stack) -> None
 
 @fault(
     "The hour of a schedule comes while both engines take all they get",
-    provoked="a schedule whose window begins within two minutes, and a download on each engine",
+    provoked="a schedule whose window begins within three minutes, and a download on each engine",
     holds="the rate is that of before, and from five seconds after the hour on that of the window, over half a minute to a tenth",
 )
 def test_the_rate_follows_a_schedule_that_turns(both: Stack) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -15,6 +16,8 @@ from structlog.testing import capture_logs
 from tests.machine import services_of
 from worker.bandwidth import DAYS, WEEK_MINUTES, Budget, read_budget
 from worker.engines.fake import FakeEngine
+from worker.jobs.model import Progress
+from worker.ports import Item, ItemStatus, Poll
 from worker.store.sqlite.store import SqliteStore
 from worker.supervision import throttle
 from worker.supervision.bandwidth import Appetite, Use, divide
@@ -208,4 +211,36 @@ def test_an_engine_is_given_whole_kib_and_one_that_takes_no_limit_is_told_of_onc
     with capture_logs() as logged:
         assert [held.keep(engine.poll(), {}).limit for _ in range(3)] == [None] * 3
     assert [line["event"] for line in logged] == ["the engine does not take the limit it is given"]
+    store.close()
+
+
+class Bursts(FakeEngine):
+    """Of a limit it takes nothing in each tenth second."""
+
+    features = replace(FakeEngine.features, takes=0.95)
+    done, second = 0, 0
+
+    def poll(self) -> Poll:
+        """A second later."""
+        self.second += 1
+        self.done += (self.throttled or 0) if self.second % 10 else 0
+        item = Item("x", ItemStatus.RUNNING, None, Progress(self.done))
+        return replace(super().poll(), items={"x": item}, speed=self.throttled or 0)
+
+
+def test_an_engine_is_told_what_makes_it_take_its_share_and_both_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, store = Bursts(str(tmp_path)), SqliteStore(tmp_path / "haul.db")
+    monkeypatch.setattr(throttle.time, "monotonic", lambda: float(engine.second))
+    services = services_of(tmp_path, store, [engine], settings={"bandwidth": "1 MiB"})
+    held = throttle.Throttle(services, engine)
+    shown = held.keep(engine.poll(), {})
+    assert (shown.part, shown.told, shown.limit) == (MIB, MIB * 100 // 95 // 1024 * 1024, engine.throttled), "what it is known for"
+    for _ in range(150):
+        shown = held.keep(engine.poll(), {})
+    assert (shown.part, shown.told) == (MIB, shown.limit)
+    done = engine.done
+    for _ in range(30):
+        held.keep(engine.poll(), {})
+    assert 0.95 * MIB <= (engine.done - done) / 30 <= 1.05 * MIB
+    assert services.metrics.engine_share.labels("fake")._value.get() == MIB
     store.close()
