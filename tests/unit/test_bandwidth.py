@@ -242,5 +242,5 @@ def test_an_engine_is_told_what_makes_it_take_its_share_and_both_are_shown(tmp_p
     for _ in range(30):
         held.keep(engine.poll(), {})
     assert 0.95 * MIB <= (engine.done - done) / 30 <= 1.05 * MIB
-    assert services.metrics.engine_share.labels("fake")._value.get() == MIB
+    assert services.metrics.registry.get_sample_value("haul_engine_share_bytes_per_second", {"engine": "fake"}) == MIB
     store.close()
