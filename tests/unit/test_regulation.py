@@ -236,3 +236,10 @@ def test_a_download_of_its_own_limit_has_a_factor_of_its_own_and_short_ones_have
     assert each.told("long", SHARE) > 1.03 * SHARE
     each.limited({"long": (None, None)}, 1000.0)
     assert each.told("long", SHARE) == SHARE
+
+
+def test_a_download_of_an_engine_that_takes_less_begins_in_the_middle_for_it_takes_all_while_it_is_new() -> None:
+    each, aria2 = Regulations(0.9), Aria2()
+    told = each.told("new", SHARE)
+    taken = [aria2(told) / SHARE for _ in range(40)]
+    assert 0.9 <= sum(taken[10:]) / 30 < sum(taken[1:10]) / 9 <= 1.1

@@ -36,12 +36,15 @@ log = logs.get(__name__)
 class Pacing:
     """The limits of an engine's downloads. Owners tell each other by snapshots what their downloads can use of each budget.
 
+    Args:
+        takes: see `Features`.
+
     Attributes:
         demands: what the downloads here can use of each budget, to be told the others.
         unheld: downloads that did not show the limit they were given.
     """
 
-    def __init__(self, services: Services, engine: str) -> None:
+    def __init__(self, services: Services, engine: str, takes: float = 1.0) -> None:
         self.demands: dict[str, Demand] = {}
         self.unheld: frozenset[str] = frozenset()
         self._services = services
@@ -50,7 +53,7 @@ class Pacing:
         self._asked: dict[str, int | None] = {}
         self._given_at: dict[str, float] = {}
         self._appetites: dict[str, Appetite] = {}
-        self._regulations = Regulations()
+        self._takes, self._regulations = takes, Regulations(takes)
         self._others: dict[str, dict[str, Demand]] = {}
         self._present: Mapping[str, Item] | None = None
         self._session: str | None = None
@@ -60,7 +63,8 @@ class Pacing:
         """The orders with the limits they begin with, until the next division."""
         names = [handle(order.transfer, order.attempt) for order in orders]
         now_in_force = self._fresh()
-        limits = [self._opening(now_in_force, terms[name], len(orders)) if name in terms else None for name in names]
+        parts = [self._opening(now_in_force, terms[name], len(orders)) if name in terms else None for name in names]
+        limits = [None if part is None else whole(self._regulations.told(name, part)) for name, part in zip(names, parts, strict=True)]
         for name, limit in zip(names, limits, strict=True):
             if self._present is None or name in self._present:  # what is there already goes on with the limit it has
                 self._asked.pop(name, None)
@@ -87,7 +91,7 @@ class Pacing:
         self._divided_at = now
         items = {handle: poll.items[handle] for handle in terms.keys() & poll.items.keys() if poll.items[handle].status in HELD}
         if self._session not in (None, poll.session):
-            self._asked, self._given_at, self._regulations = {}, {}, Regulations()
+            self._asked, self._given_at, self._regulations = {}, {}, Regulations(self._takes)
         self._session = poll.session
         for kept in (self._asked, self._given_at, self._appetites):
             for gone in kept.keys() - items.keys():

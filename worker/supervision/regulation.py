@@ -135,22 +135,27 @@ class Regulation:
 
 
 class Regulations:
-    """The factors of an engine's downloads, by handle: of those that are held to a limit of their own."""
+    """The factors of an engine's downloads, by handle: of those that are held to a limit of their own.
 
-    def __init__(self) -> None:
+    Args:
+        takes: what the engine takes of a limit by itself. A download takes all of it while it is new, so it begins in the middle.
+    """
+
+    def __init__(self, takes: float = 1.0) -> None:
+        self._takes = (1 + takes) / 2
         self._each: dict[str, Regulation] = {}
         self._before: dict[str, int] = {}
 
     def told(self, handle: str, share: float) -> float:
         """See `Regulation.told`."""
         known = self._each.get(handle)
-        return known.told(share) if known else share
+        return known.told(share) if known else share / self._takes
 
     def limited(self, limits: Mapping[str, tuple[float | None, float | None]], now: float) -> None:
         """See `Regulation.limited`; share and what is shown, of those that were told something."""
         for handle, (share, told) in limits.items():
             if share and told:
-                self._each.setdefault(handle, Regulation()).limited(share, told, now)
+                self._each.setdefault(handle, Regulation(self._takes)).limited(share, told, now)
             else:
                 self._each.pop(handle, None)
 

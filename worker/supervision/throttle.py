@@ -63,7 +63,7 @@ class Throttle:
         self._part: int | None = None
         self._told: int | None = None
         self._meter, self._regulation = Meter(), Regulation(engine.features.takes)
-        self._pacing = Pacing(services, engine.name)
+        self._pacing = Pacing(services, engine.name, engine.features.takes)
         self._zone = ZoneInfo(services.settings.timezone)
         self._appetite = Appetite()
         self._session: str | None = None
