@@ -18,6 +18,8 @@ from worker.supervision.regulation import MOST, SETTLE_S
 TIER = override_key("tiers", "bandwidth", "free")
 #: Until another owner has the leases of one that died, and every limit is given again.
 SOON_S = 60.0
+#: Three measurements of half a minute, or the wait for an hour.
+MINUTES_S = 600
 
 
 @pytest.fixture
@@ -108,6 +110,7 @@ def test_without_redis_the_parts_stay_within_the_budgets(both: Stack) -> None:
     provoked="a download on each, under one budget; it is made half, then twice as much",
     holds="within five seconds the engines are told, and over half a minute both budgets are kept, and used, to a tenth",
 )
+@pytest.mark.timeout(MINUTES_S)
 def test_the_rate_is_the_budget_before_and_after_it_changes(both: Stack) -> None:
     both.work(HAUL_BANDWIDTH=str(BUDGET))
     with at_work(both, 600 * MIB) as ids:
@@ -126,6 +129,7 @@ def test_the_rate_is_the_budget_before_and_after_it_changes(both: Stack) -> None
     provoked="a schedule whose window begins within three minutes, and a download on each engine",
     holds="the rate is that of before, and from five seconds after the hour on that of the window, over half a minute to a tenth",
 )
+@pytest.mark.timeout(MINUTES_S)
 def test_the_rate_follows_a_schedule_that_turns(both: Stack) -> None:
     turns = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=3)
     end = turns + timedelta(minutes=30)
