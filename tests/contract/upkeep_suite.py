@@ -86,3 +86,12 @@ class UpkeepSuite(StoreFixtures):
         assert store.drop_runs("backup", 2, now) == 1
         assert store.drop_runs("none", 2, now) == 0
         assert len(store.runs("drill", 9)) == 6
+
+    def test_the_newest_lines_of_several_works_come_by_name(self, store: JobStore) -> None:
+        now = store.now()
+        store.keep_runs([Run(name, f"{n}", "a", now, now, True, {"n": n}) for n in range(3) for name in ("backup", "drill", "warm")])
+        found = store.latest_runs(("drill", "none", "backup"), 2)
+        assert list(found) == ["drill", "none", "backup"]
+        assert {name: [run.slot for run in runs] for name, runs in found.items()} == {"drill": ["2", "1"], "none": [], "backup": ["2", "1"]}
+        assert found["drill"] == store.runs("drill", 2)
+        assert store.latest_runs((), 2) == {}

@@ -25,7 +25,7 @@ from worker.cli.lock import held
 from worker.maintenance.backup import run_backup, run_drill
 from worker.maintenance.backup.catalogue import Shelf
 from worker.maintenance.backup.manifest import FILE, SUFFIX
-from worker.maintenance.backup.standing import show, standing, words
+from worker.maintenance.backup.standing import NAMES, show, standing, words
 from worker.metrics import Metrics
 from worker.ports import JobStore, Services
 from worker.ports.dump import Overtaken
@@ -384,19 +384,19 @@ def test_the_ledger_says_how_backups_stand(here: Installation, haul: Haul, monke
         begun = time.time()
         haul("create")
         haul("drill")
-        found = standing(store, "backup")
+        found = standing(store.latest_runs(NAMES, 9), "backup")
         assert (found.ok, bool(found.bytes)) == (True, True)
         assert found.at is not None
         assert found.at >= begun - 1
-        assert standing(store, "drill").seconds
+        assert standing(store.latest_runs(NAMES, 9), "drill").seconds
         metrics = Metrics()
-        show(store, metrics)
+        show(store.latest_runs(NAMES, 9), metrics)
         assert metrics.registry.get_sample_value("haul_backup_last_success_timestamp_seconds", {"kind": "backup"}) == found.at
         assert metrics.registry.get_sample_value("haul_backup_ok", {"kind": "drill"}) == 1
         assert metrics.registry.get_sample_value("haul_restore_drill_last_success_timestamp_seconds", {"kind": "drill"})
         monkeypatch.setenv("HAUL_BACKUP_COPY_DIR", "/proc/nowhere")
         assert haul("create").code == 1
-        assert (standing(store, "backup").ok, standing(store, "backup").at) == (False, found.at)
+        assert (standing(store.latest_runs(NAMES, 9), "backup").ok, standing(store.latest_runs(NAMES, 9), "backup").at) == (False, found.at)
         assert "the last try FAILED" in words(store, settings, time.time())
 
 

@@ -432,11 +432,11 @@ def test_everybody_sees_the_same_figures(opens: Opens) -> None:
     figures = LedgerFigures(services.metrics)
     stage.world.now += 1.5 * HOUR
     stage.turn(services)
-    figures.set(services, ("night",))
+    figures.set(services.store.latest_runs(("night",), 60))
     stage.world.now += 2 * DAY
     stage.turn(services)
     for _ in range(2):
-        figures.set(services, ("night", "hourly"))
+        figures.set(services.store.latest_runs(("night", "hourly"), 60))
     read = services.metrics.registry.get_sample_value
     runs = {result: read("haul_maintenance_runs_total", {"work": "night", "outcome": result}) for result in ("ok", "missed", "failed")}
     assert runs == {"ok": 2, "missed": 1, "failed": None}

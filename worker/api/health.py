@@ -19,8 +19,10 @@ from worker.jobs.errors import Transient
 from worker.jobs.states import State
 from worker.maintenance.backup import standing as backups
 from worker.maintenance.standing import LedgerFigures
+from worker.maintenance.timetable import LINES
 from worker.maintenance.works import WORKS
 from worker.ports import Services
+from worker.reads import STATISTICS_S
 
 #: A loop that has not ticked for so long hangs; the slowest rests 10 s between two ticks and an engine's call takes 10 s.
 STALLED_S = 30.0
@@ -36,7 +38,7 @@ class Health:
     def __init__(self, services: Services, loops: Callable[[], dict[str, float]]) -> None:
         self._services, self._answers = services, Answers(services)
         self._loops = loops
-        self._ledger = LedgerFigures(services.metrics)
+        self._ledger, self._ledger_at = LedgerFigures(services.metrics), -math.inf
 
     async def health(self) -> Response:
         """200 while this process answers and its loops tick; looks at nothing outside of it."""
@@ -91,11 +93,19 @@ class Health:
         except Transient:
             metrics.jobs.clear()
         with contextlib.suppress(Transient):
-            self._ledger.set(services, tuple(WORKS))
-            backups.show(services.store, metrics)
+            self._look_into_the_ledger()
         _set(metrics.intake, services.coordinator.intake_size)
         _set(metrics.put_aside, services.coordinator.parked_size)
         _set(metrics.waiting, services.coordinator.waiting_size)
+
+    def _look_into_the_ledger(self) -> None:
+        """What is done by the clock. Its lines are many and change once an hour, so each process looks rarely."""
+        if time.monotonic() < self._ledger_at:
+            return
+        lines = self._services.store.latest_runs(tuple(dict.fromkeys((*WORKS, *backups.NAMES))), LINES)
+        self._ledger.set({name: lines[name] for name in WORKS})
+        backups.show(lines, self._services.metrics)
+        self._ledger_at = time.monotonic() + STATISTICS_S
 
 
 def _set(gauge: Gauge, ask: Callable[[], int]) -> None:

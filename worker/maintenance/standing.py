@@ -87,7 +87,7 @@ class Standing:
 def standings(services: Services, timetable: Timetable) -> list[Standing]:
     """Every work that there is, in the order of the schedule. Raises Transient when the store does not answer."""
     now, store_now = services.clock.time(), services.store.now()
-    seen = {name: services.store.runs(name, LINES) for name in timetable.entries if name in timetable.works}
+    seen = services.store.latest_runs([name for name in timetable.entries if name in timetable.works], LINES)
     busy = {timetable.entries[name].lane for name, lines in seen.items() for line in lines if line.ended_at is None}
     found = []
     for name, lines in seen.items():
@@ -128,11 +128,11 @@ class LedgerFigures:
         self._metrics = metrics
         self._counted: Mapping[str, frozenset[str]] = {}
 
-    def set(self, services: Services, names: Sequence[str]) -> None:
-        """Look again. Raises Transient when the store does not answer."""
+    def set(self, seen: Mapping[str, Sequence[Run]]) -> None:
+        """Show these lines of the works (`JobStore.latest_runs`)."""
         metrics = self._metrics
-        for name in names:
-            ended = [line for line in services.store.runs(name, LINES) if not is_birth(line.slot) and line.ended_at is not None]
+        for name, lines in seen.items():
+            ended = [line for line in lines if not is_birth(line.slot) and line.ended_at is not None]
             known = self._counted.get(name, frozenset())
             for line in ended:
                 if line.slot not in known:

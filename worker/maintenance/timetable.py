@@ -49,13 +49,10 @@ class Timetable:
         Raises:
             Transient: the store does not answer.
         """
-        found = []
-        for entry in self.entries.values():
-            if entry.name in self.works:
-                planned = self._planned(services, entry)
-                if planned.due or planned.begun:
-                    found.append(entry.name)
-        return found
+        ours = [entry for entry in self.entries.values() if entry.name in self.works]
+        lines = services.store.latest_runs([entry.name for entry in ours], LINES)
+        planned = [(entry.name, self._planned(services, entry, lines[entry.name])) for entry in ours]
+        return [name for name, each in planned if each.due or each.begun]
 
     def run_due(self, services: Services, name: str) -> bool | None:
         """Run a work if its latest slot is to be run; how it went, None when there was nothing to do or its lane is taken.
@@ -100,9 +97,9 @@ class Timetable:
             slot = f"manual:{slot_name(services.clock.time())}"
             return self._run_once(services, name, slot) if services.store.claim_run(name, slot, services.owner) else None
 
-    def _planned(self, services: Services, entry: Entry) -> Plan:
-        """What is to be done, once what was missed is written down."""
-        planned = _plan(services, entry)
+    def _planned(self, services: Services, entry: Entry, lines: Sequence[Run] | None = None) -> Plan:
+        """What is to be done, once what was missed is written down; by these lines of the ledger, or by its newest."""
+        planned = _plan(services, entry, lines)
         if planned.newborn:
             _bear(services, entry)
             planned = _plan(services, entry)
@@ -158,8 +155,8 @@ def _write_end(write: Callable[[], None]) -> None:
             time.sleep(ENDING_EVERY_S)
 
 
-def _plan(services: Services, entry: Entry) -> Plan:
-    lines: Sequence[Run] = services.store.runs(entry.name, LINES)
+def _plan(services: Services, entry: Entry, lines: Sequence[Run] | None = None) -> Plan:
+    lines = services.store.runs(entry.name, LINES) if lines is None else lines
     return plan(entry, lines, services.clock.time(), services.store.now(), all_lines=len(lines) < LINES)
 
 

@@ -32,6 +32,9 @@ class Ledger(Protocol):
     def runs(self, name: str | None, limit: int) -> list[Run]:
         """The ledger, newest first."""
 
+    def latest_runs(self, names: Sequence[str], limit: int) -> dict[str, list[Run]]:
+        """Of each of these names its newest lines, newest first, in one look; a name without lines has an empty list."""
+
     def keep_runs(self, runs: Sequence[Run]) -> None:
         """Write down runs of another store as they are, oldest first; those whose slot is known stay as they are."""
 

@@ -194,6 +194,10 @@ class WrappedStore:
         """See `JobStore`."""
         return self._inner.runs(name, limit)
 
+    def latest_runs(self, names: Sequence[str], limit: int) -> dict[str, list[Run]]:
+        """See `JobStore`."""
+        return self._inner.latest_runs(names, limit)
+
     def keep_runs(self, runs: Sequence[Run]) -> None:
         """See `JobStore`."""
         self._inner.keep_runs(runs)

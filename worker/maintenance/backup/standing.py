@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.maintenance.backup.key import is_own, key_path
@@ -12,6 +13,7 @@ from worker.settings import Settings
 #: Names in the run ledger: of the works by the clock, and of the same begun by a person.
 BACKUP, DRILL = "backup", "drill"
 BY_HAND = "-by-hand"
+NAMES = (BACKUP, BACKUP + BY_HAND, DRILL, DRILL + BY_HAND)
 #: Failures in a row behind which the last success is still found.
 RUNS_MAX = 60
 
@@ -31,9 +33,12 @@ class Standing:
     seconds: float | None = None
 
 
-def standing(store: JobStore, name: str) -> Standing:
-    """How this work stands. Raises Transient as the store does."""
-    runs = [run for each in (name, name + BY_HAND) for run in store.runs(each, RUNS_MAX) if run.ok is not None]
+Lines = Mapping[str, Sequence[Run]]
+
+
+def standing(lines: Lines, name: str) -> Standing:
+    """How this work stands, by the newest lines of `NAMES` (`JobStore.latest_runs`)."""
+    runs = [run for each in (name, name + BY_HAND) for run in lines[each] if run.ok is not None]
     runs.sort(key=lambda run: run.started_at, reverse=True)
     good = next((figures for run in runs if run.ok and (figures := _figures(run))), None)
     last = runs[0].ok if runs else None
@@ -42,10 +47,10 @@ def standing(store: JobStore, name: str) -> Standing:
     return Standing(last, good.get("timestamp_seconds"), good.get("bytes"), good.get("seconds"))
 
 
-def show(store: JobStore, metrics: Metrics) -> None:
-    """Set the metrics of backups and drills. Raises Transient as the store does."""
+def show(lines: Lines, metrics: Metrics) -> None:
+    """Set the metrics of backups and drills."""
     for name, gauge in ((BACKUP, metrics.backup_at), (DRILL, metrics.drill_at)):
-        found = standing(store, name)
+        found = standing(lines, name)
         if found.ok is not None:
             metrics.backup_ok.labels(name).set(found.ok)
         if found.at is not None:
@@ -68,7 +73,8 @@ def advice(settings: Settings) -> str:
 
 def words(store: JobStore, settings: Settings, now: float) -> str:
     """How the backups stand, and what has to be known of them, for people. Raises Transient as the store does."""
-    found = standing(store, BACKUP)
+    lines = store.latest_runs(NAMES, RUNS_MAX)
+    found = standing(lines, BACKUP)
     if found.at is None:
         said = "none yet; one is made each night, or now by `haul backup create`"
     else:
@@ -76,7 +82,7 @@ def words(store: JobStore, settings: Settings, now: float) -> str:
         said = f"the last good one is {f'{hours / 24:.0f} days' if hours > 48 else f'{hours:.0f} hours'} old"
     if found.ok is False:
         said += "; the last try FAILED: `haul backup create` shows why"
-    if standing(store, DRILL).ok is False:
+    if standing(lines, DRILL).ok is False:
         said += "; the last drill FAILED: `haul backup drill` shows why"
     advised = advice(settings)
     return f"{said}; {advised}" if advised else said

@@ -8,13 +8,14 @@ from pymongo import ASCENDING
 
 from worker.jobs.model import Job
 from worker.jobs.states import TERMINAL
-from worker.ports import Page
+from worker.ports import Page, Run
 from worker.store.cursor import cursor_of, seq_of
+from worker.store.lines import by_name
 from worker.store.mongo.collection import MongoCollection
 from worker.store.mongo.connection import MongoConnection
-from worker.store.mongo.documents import Document, job_of
+from worker.store.mongo.documents import Document, job_of, run_of
 from worker.store.mongo.indexes import MongoIndexes
-from worker.store.mongo.queries import Pipeline
+from worker.store.mongo.queries import RUNS, Pipeline
 
 OLDEST = (("seq", ASCENDING),)
 #: Lines forgotten by one call to the server.
@@ -31,6 +32,12 @@ def surplus(name: str, keep: int, before: float | None) -> Pipeline:
     old: Pipeline = [] if before is None else [{"$match": {"started_at": {"$lt": before}}}]
     behind: Pipeline = [{"$match": {"name": name}}, {"$sort": {"seq": -1}}, {"$skip": keep}]
     return [*behind, *old, {"$limit": FORGET_MAX}, {"$project": {"_id": 1}}]
+
+
+def latest(names: Sequence[str], limit: int) -> Pipeline:
+    """`JobStore.latest_runs`: an arm a name, each of which reads its own lines only."""
+    arms: list[Pipeline] = [[{"$match": {"name": name}}, {"$sort": {"seq": -1}}, {"$limit": limit}] for name in names]
+    return [*arms[0], *({"$unionWith": {"coll": RUNS, "pipeline": arm}} for arm in arms[1:])]
 
 
 class MongoUpkeep:
@@ -52,6 +59,10 @@ class MongoUpkeep:
         told: Document = {"untold": {"$exists": False}, "unposted": {"$exists": False}}
         named = [{"_id": job.id, "version": job.version, "state": job.state.value, **told} for job in jobs if job.terminal]
         return self._jobs.delete(named)
+
+    def latest_runs(self, names: Sequence[str], limit: int) -> dict[str, list[Run]]:
+        """See `JobStore.latest_runs`."""
+        return by_name(names, map(run_of, self._runs.aggregate(latest(names, limit)))) if names else {}
 
     def drop_runs(self, name: str, keep: int, before: float | None = None) -> int:
         """See `JobStore.drop_runs`."""

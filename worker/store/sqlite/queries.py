@@ -155,6 +155,10 @@ DROP_RUNS = """
 _RUN = "SELECT name, slot, owner, started_at, ended_at, ok, report FROM runs"
 RUNS = f"{_RUN} ORDER BY seq DESC LIMIT :limit"
 RUNS_OF = f"{_RUN} WHERE name = :name ORDER BY seq DESC LIMIT :limit"
+LATEST_RUNS = """
+    SELECT runs.name, slot, owner, started_at, ended_at, ok, report, seq FROM json_each(:names) CROSS JOIN runs
+    ON runs.seq IN (SELECT seq FROM runs WHERE name = json_each.value ORDER BY seq DESC LIMIT :limit)
+"""
 
 
 def page(states: frozenset[State] | None, *, of_user: bool) -> str:

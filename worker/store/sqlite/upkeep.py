@@ -5,14 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from operator import itemgetter
 
 from worker.jobs.model import Job
-from worker.ports import Page
+from worker.ports import Page, Run
 from worker.store.cursor import cursor_of, seq_of
+from worker.store.lines import by_name
 from worker.store.sqlite import queries
 from worker.store.sqlite.connections import Connections
 from worker.store.sqlite.indexes import SqliteIndexes
-from worker.store.sqlite.rows import job_of
+from worker.store.sqlite.rows import job_of, run_of, to_json
 
 
 class SqliteUpkeep:
@@ -40,6 +42,13 @@ class SqliteUpkeep:
                     connection.execute(queries.REMOVE_PROGRESS, {"seq": seq})
                     removed += 1
         return removed
+
+    def latest_runs(self, names: Sequence[str], limit: int) -> dict[str, list[Run]]:
+        """See `JobStore.latest_runs`."""
+        with self._connections.reading() as connection:
+            rows = connection.execute(queries.LATEST_RUNS, {"names": to_json(list(names)), "limit": limit}).fetchall()
+        rows.sort(key=itemgetter(-1), reverse=True)  # no order of its own is asked of SQLite, which would sort in a temporary table
+        return by_name(names, (run_of(row[:-1]) for row in rows))
 
     def drop_runs(self, name: str, keep: int, before: float | None = None) -> int:
         """See `JobStore.drop_runs`."""
