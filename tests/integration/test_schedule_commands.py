@@ -114,3 +114,8 @@ def test_a_run_that_is_broken_off_by_ctrl_c_is_recorded_as_that(haul: Haul, monk
     assert haul("schedule", "run", "indexes")[0] == 130
     [line] = haul("schedule", "history", "indexes")[1]["runs"]
     assert (line["result"], line["summary"]) == ("failed", "it was broken off")
+
+
+def test_the_history_of_everything_leaves_out_what_works_keep_for_themselves(haul: Haul, tmp_path: Path) -> None:
+    keep(tmp_path, *(Run(name, "1", "a", 1.0, 2.0, True) for name in ("engines", "baseline.hourly")))
+    assert [line["name"] for line in haul("schedule", "history")[1]["runs"]] == ["engines"]

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from worker.maintenance.backup import pace
-from worker.maintenance.backup.pace import MIB, NAP_S, Pace, yield_to_others
+from worker.maintenance.backup.pace import NAP_S, Pace, yield_to_others
+
+MIB = 1024 * 1024
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def test_without_a_bound_nobody_sleeps_and_progress_is_told(clock: SimpleNamespa
     free.begin("writing", 8 * MIB)
     clock.now += 1
     free.spend(5 * MIB)
-    assert told == [("writing, MiB", 0, 8), ("writing, MiB", 5, 8)]
+    assert told == [("writing", 0, 8 * MIB), ("writing", 5 * MIB, 8 * MIB)]
     assert clock.naps == []
 
 

@@ -237,7 +237,7 @@ def _bar(as_json: bool) -> Iterator[Bar]:
     from worker.cli.bar import Bar
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    bar = Bar(silent=as_json)
+    bar = Bar(silent=as_json, shown=size_text)
     try:
         with bar:
             yield bar

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from worker.cli.output import note
@@ -19,22 +20,24 @@ class Bar:
 
     Args:
         silent: show nothing.
+        shown: how a count is written.
 
     Attributes:
         last: what was shown last, in words; empty before anything was.
     """
 
-    def __init__(self, *, silent: bool) -> None:
-        self._silent = silent
+    def __init__(self, *, silent: bool, shown: Callable[[int], str] = str) -> None:
+        self._silent, self._shown = silent, shown
         self._bars: Bars | None = None
         self._line_at = 0.0
         self.last = ""
 
     def show(self, doing: str, done: int, total: int) -> None:
-        """Show that so much of the total is done."""
-        self.last = f"{doing}: {done} of {total}"
+        """Show that so much of the total is done; a total of 0 is one that nobody knows."""
+        far = f"{self._shown(done)} of {self._shown(total)}" if total >= done else self._shown(done)
+        self.last = f"{doing}: {far}"
         if self._bars:
-            self._bars.update(self._bars.task_ids[0], description=doing, completed=done, total=total, detail=f"{done} of {total}")
+            self._bars.update(self._bars.task_ids[0], description=doing, completed=done, total=total or None, detail=far)
         elif not self._silent and time.monotonic() >= self._line_at:
             self._line_at = time.monotonic() + LINE_EVERY_S
             note(self.last)

@@ -96,12 +96,22 @@ def history(name: AnyName = None, limit: Limit = 50, as_json: options.Json = Fal
     from worker.cli.connect import connected
 
     with connected() as services:
-        lines, zone = services.store.runs(name, limit), services.settings.timezone
+        lines, zone = _lines(services, name, limit), services.settings.timezone
     if as_json:
         print_json({"runs": [_line_view(line) for line in lines]})
         return
     for line in lines:
         sys.stdout.write(f"{line.name:15} {line.slot:28} {_run_words(line, zone)}\n")
+
+
+def _lines(services: Services, name: str | None, limit: int) -> list[Run]:
+    from beat_schedule import CLOCK
+    from worker.maintenance.backup import standing as backups
+
+    if name is not None:
+        return services.store.runs(name, limit)
+    found = services.store.latest_runs(tuple(dict.fromkeys((*CLOCK, *backups.NAMES))), limit)
+    return sorted((line for lines in found.values() for line in lines), key=lambda line: line.started_at, reverse=True)[:limit]
 
 
 def _timetable(services: Services) -> Timetable:

@@ -10,10 +10,9 @@ from collections.abc import Callable
 
 import psutil
 
-#: Called now and then with what is being done, how much of it, and of how much (MiB); what it raises ends the work.
+#: Called now and then with what is being done, how much of it, and of how much (bytes; 0: nobody knows); what it raises ends the work.
 Turn = Callable[[str, int, int], None]
 
-MIB = 1024 * 1024
 #: No sleep is longer, so that a Ctrl-C and the keeping of leases do not wait for it.
 NAP_S = 0.25
 TURN_S = 0.1
@@ -57,8 +56,7 @@ class Pace:
     def _tell(self) -> None:
         if time.monotonic() - self._told_at >= TURN_S:
             self._told_at = time.monotonic()
-            done = self._done // MIB
-            self._turn(f"{self._doing}, MiB", done, max(done, self._total // MIB))
+            self._turn(self._doing, self._done, self._total)
 
 
 def yield_to_others() -> None:
