@@ -30,6 +30,7 @@ from tests.bench.baseline import baseline
 from tests.bench.batching import batching
 from tests.bench.buckets import buckets
 from tests.bench.cache import cache
+from tests.bench.guard import guard
 from tests.bench.memory import memory
 from tests.origin import Origin
 from worker.ports import Services
@@ -179,6 +180,7 @@ BENCHES: Mapping[str, Callable[[Path, int], dict[str, Any]]] = {
     "baseline": baseline,
     "batching": batching,
     "cache": cache,
+    "guard": guard,
     "memory": memory,
 }
 
