@@ -45,7 +45,7 @@ class Pair:
     def owner(self, name: str, holder: str = "test") -> Owner:
         """A new one, as after a restart of the supervisor."""
         owner = Owner(self.services, self.services.engines[name])
-        owner._health._monotonic = owner._held._monotonic = lambda: self.now
+        owner._health._monotonic = owner._held._monotonic = owner._deaths._monotonic = lambda: self.now
         owner._held._owner = holder
         return owner
 

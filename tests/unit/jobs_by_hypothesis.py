@@ -74,4 +74,6 @@ jobs = st.builds(
     avoid=st.lists(texts, max_size=3).map(tuple),
     tried=st.lists(st.builds(Tried, texts, st.sampled_from(Cause), texts, st.integers(1, 99), sizes), max_size=3).map(tuple),
     phase_at=times,
+    engine_deaths=st.integers(0, 9),
+    trial_s=times,
 )

@@ -12,6 +12,7 @@ from worker.admission.hosts import hosts_now
 from worker.admission.quotas import refused, too_large
 from worker.admission.rates import crowded, spend_starts
 from worker.admission.space import Space
+from worker.admission.trials import Trials
 from worker.admission.turns import Turns
 from worker.admission.views import balance_now
 from worker.jobs.directories import work_directory
@@ -45,6 +46,7 @@ class Batch:
         self._limits = services.tiers.fresh()
         self._balance = balance_now(services)
         self._hosts = hosts_now(services)
+        self._trials = Trials(services, views, now)
         self._starts: list[tuple[Job, Job]] = []
         self._waits: list[tuple[Job, Wait]] = []
         self._follows: list[tuple[Job, str]] = []
@@ -102,7 +104,7 @@ class Batch:
             return False
         decision = crowded(self._limits, self._room.values()) or decide(job, self._room, self._now, self._space, self._balance)
         if isinstance(decision, Admit):
-            decision = self._hosts.wait(job) or decision
+            decision = self._trials.wait(job) or self._hosts.wait(job) or decision
         if isinstance(decision, Reject):
             refusal = NoRoom("size", decision.text, fix="choose a smaller one, or ask the operator for a larger disk")
             self.changes.append(Change(job, refused(job, refusal, self._services.clock.time())))
@@ -119,6 +121,7 @@ class Batch:
         self._space.take(job, decision.engine)
         self._hosts.took(job)
         admitted = self._submitting(job, decision.engine)
+        self._trials.took(admitted)
         self._leaders.add(admitted)
         self._starts.append((job, admitted))
 

@@ -109,6 +109,8 @@ def _retry(job: Job, at: float, waits: Reason) -> Job:
         failures=0,
         avoid=(),
         tried=(),
+        engine_deaths=0,
+        trial_s=0.0,
         not_before=0.0,
         result=None,
     )

@@ -10,6 +10,7 @@ from worker.admission.decide import Admit, Decision, Reject, Wait, decide
 from worker.admission.hosts import hosts_now
 from worker.admission.rates import crowded, without_token
 from worker.admission.standing import Standing, limited, standing, users_waiting
+from worker.admission.trials import Trials
 from worker.admission.turns import holdings
 from worker.admission.views import balance_now, engine_trouble, seen_now, trouble
 from worker.jobs.errors import NotFound, Transient
@@ -115,7 +116,7 @@ def _decision(services: Services, job: Job, now: float) -> Decision:
     if isinstance(decision, Admit) or (isinstance(decision, Wait) and decision.reason is Reason.SLOTS):
         decision = limited(job, held, services.tiers) or decision
     if isinstance(decision, Admit):
-        decision = hosts_now(services).wait(job) or decision
+        decision = Trials(services, views, now).wait(job) or hosts_now(services).wait(job) or decision
     return without_token(services, job, now) or decision if isinstance(decision, Admit) else decision
 
 

@@ -95,6 +95,8 @@ class Job:
         avoid: engines that failed it since the user last asked; others go first.
         tried: what went wrong since the user last asked.
         phase_at: store clock; since when it has its phase.
+        engine_deaths: engines that died soon after they were given it, since it last ran well; see `worker.jobs.suspects`.
+        trial_s: how long it has to run before such a death is not laid to it any more, once it is tried apart from others.
     """
 
     id: str
@@ -141,6 +143,8 @@ class Job:
     avoid: tuple[str, ...] = ()
     tried: tuple[Tried, ...] = ()
     phase_at: float = 0.0
+    engine_deaths: int = 0
+    trial_s: float = 0.0
 
     @property
     def terminal(self) -> bool:

@@ -16,9 +16,10 @@ from worker.jobs.states import IN_SLOT, Reason, State, Want
 from worker.limits import STEP_BATCH
 from worker.ports import Change, Lease, Services, Step
 from worker.supervision.again import Again
-from worker.supervision.attend import delete_files
+from worker.supervision.attend import delete_files, let_go
 from worker.supervision.board import Board
 from worker.supervision.corrections import Action, Corrections
+from worker.supervision.deaths import Deaths, carried, judged
 from worker.supervision.health import Health, able_others
 from worker.supervision.lease import Fenced
 
@@ -33,13 +34,23 @@ log = logs.get(__name__)
 class Failover:
     """Of one engine, by its owner."""
 
-    def __init__(self, services: Services, engine: Fenced, health: Health, board: Board, corrections: Corrections, again: Again) -> None:
+    def __init__(
+        self,
+        services: Services,
+        engine: Fenced,
+        health: Health,
+        board: Board,
+        corrections: Corrections,
+        again: Again,
+        deaths: Deaths,
+    ) -> None:
         self._services = services
         self._engine = engine
         self._health = health
         self._board = board
         self._corrections = corrections
         self._again = again
+        self._deaths = deaths
         self._looked_at = float("-inf")
 
     def covers(self, lease: Lease, error: str | None) -> bool:
@@ -58,7 +69,7 @@ class Failover:
             self._board.share(None, error)
             return True
         if error is not None:  # before anything is ordered of an engine that may be away
-            self._health.look(lease, self._engine)
+            self._deaths.seen(lease, self._health.look(lease, self._engine))
         return False
 
     def relieve(self, lease: Lease, silent_s: float) -> int:
@@ -74,7 +85,7 @@ class Failover:
         cancelled = self._cancel(lease, [job for job in jobs if _to_cancel(job)], words)
         moved = 0
         for batch in _batches([job for job in jobs if not _to_cancel(job)]):
-            moved += self._move(lease, batch, others, words)
+            moved += self._move(lease, batch, others, words, silent_s)
         if moved:
             log.warning(
                 "the jobs of an engine that does not answer go on elsewhere", engine=self._engine.name, jobs=moved, silent_s=silent_s
@@ -110,10 +121,14 @@ class Failover:
             self._services.metrics.ended.labels(job.state, "").inc()
         return len(ended)
 
-    def _move(self, lease: Lease, jobs: Sequence[Job], others: Collection[str], words: str) -> int:
-        at = self._services.clock.time()
+    def _move(self, lease: Lease, jobs: Sequence[Job], others: Collection[str], words: str, silent_s: float) -> int:
+        at, seen_at = self._services.clock.time(), self._services.store.now() - silent_s
         able = {job.id for job in jobs if job.engine is None and self._fit(job, others)}
-        changes = [Change(job, new) for job in jobs if (new := moved(job, words, at, able=job.id in able)) is not None]
+        changes = [
+            Change(job, carried(job, new, verdict, seen_at, at))
+            for job, verdict in judged(jobs, seen_at)
+            if (new := moved(job, words, at, able=job.id in able)) is not None
+        ]
         if not changes:
             return 0
         # Nothing of it lies on the volume it goes to: until its new engine shows what does, all of it is owed there.
@@ -124,6 +139,7 @@ class Failover:
         self._services.failpoints.hit("failover.moved")
         written = [a.job for a in applied if a.won and a.job is not None]
         self._again.queue(written)
+        let_go(self._services, written)
         return sum(job.id in blank for job in written)
 
     def _fit(self, job: Job, others: Collection[str]) -> bool:

@@ -18,6 +18,7 @@ from worker.supervision.again import Again
 from worker.supervision.allocation import Allocation
 from worker.supervision.board import Board, shown
 from worker.supervision.corrections import Action, Corrections
+from worker.supervision.deaths import Deaths
 from worker.supervision.departure import Departure
 from worker.supervision.diff import Findings, Patience, Terms, Watched, diff, remembered
 from worker.supervision.failover import Failover
@@ -60,7 +61,8 @@ class Owner:
         self._again = Again(services)
         self._departure = Departure(services, engine)
         self._allocation = Allocation(engine)
-        self._failover = Failover(services, engine, self._health, self._board, self._corrections, self._again)
+        self._deaths = Deaths(services, engine, self._again)
+        self._failover = Failover(services, engine, self._health, self._board, self._corrections, self._again, self._deaths)
         self._token, self._loaded_at = 0, float("-inf")
         self._error: str | None = None
         self.stopping = False
@@ -106,7 +108,7 @@ class Owner:
         """Look at the engine once and follow; returns how many downloads started or ended."""
         self._reload(lease)
         started = self._attend(lease)
-        poll = self._health.look(lease, self.engine)
+        poll = self._deaths.seen(lease, self._health.look(lease, self.engine))
         fresh = poll.session != self._session or self._error is not None
         if fresh:
             self._session = poll.session
@@ -252,6 +254,7 @@ class Owner:
             if job.transfer is not None and job.at_attempt and job not in twice:
                 handle = self.engine.handle(job.transfer.id, job.transfer.attempt)
                 self._remember(handle, job, kept.get(handle))
+        self._deaths.forgive(lease, jobs)
         self._reconciler.due()
 
     def _watch(self, jobs: Iterable[Job]) -> None:
