@@ -5,8 +5,8 @@ An engine that dies says nothing, so whatever it was given a short time before i
     once           counted, and tried again at once with everything else: most engines die of something else
     twice          tried apart, at most `GROUP` of them at a time over all engines
     three times    tried alone, once none of the others was begun with lately
-    four times     failed; where jobs that were no suspects began lately, too, they may have done it, and it is tried alone
-                   again, up to twice as many deaths
+    four times     failed, and those that died with it before are tried in groups again; where jobs that were no suspects began
+                   lately, too, they may have done it, and it is tried alone again, up to twice as many deaths
 
 Who is tried apart is blamed only for a death within its trial, which lasts at least twice as long as it took the engine to die; who
 outlasts it is a suspect as any other job is. So one that does no harm fails only when its engine is killed from outside within that

@@ -199,3 +199,31 @@ def _qbittorrent_settings(path: Path) -> dict[tuple[str, str], str]:
 def _aria2_settings(path: Path) -> dict[str, str]:
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
     return dict(line.split("=", 1) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "session"),
+    [
+        ("kill -FPE $$", 136, ""),  # it is what it did that it died of, and that may stand in there
+        ("kill -KILL $$", 137, "what it had\n"),
+        ("kill -TERM $PPID; sleep 5 & wait", 7, "saved\n"),
+    ],
+)
+def test_the_containers_aria2_begins_with_its_session_unless_it_died_of_a_fault_of_its_own(
+    tmp_path: Path, ends: str, code: int, session: str
+) -> None:
+    program, kept = tmp_path / "bin/aria2c", tmp_path / "aria2.session"
+    script = (ROOT / "deploy/aria2.sh").read_text().replace("/tmp/aria2.conf", f"{tmp_path}/conf")
+    script = script.replace("/session/aria2.session", str(kept)).replace("/etc/haul/aria2.conf", "/dev/null")
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntrap 'echo saved >{kept}; exit 7' TERM\n{ends}\n")
+    program.chmod(0o755)
+    kept.write_text("what it had\n")
+    ran = subprocess.run(
+        ["sh", "-c", script],
+        env={"PATH": f"{program.parent}:/usr/bin:/bin", "ARIA2_SECRET_FILE": "/dev/null"},
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (ran.returncode, kept.read_text()) == (code, session)

@@ -17,6 +17,7 @@ from worker import logs
 from worker.cli.lock import held
 from worker.cli.qbittorrent import find_qbittorrent, start_qbittorrent, url_of
 from worker.cli.servers import Server, find_aria2c, find_valkey, free_port, start_aria2c, start_valkey, stop_together
+from worker.cli.session import forget_after_fault
 from worker.settings import EMBEDDED, Settings
 from worker.stack import Stack, stack_file
 
@@ -214,7 +215,8 @@ class EmbeddedStack:
         for kept in self._kept:
             if kept.again_at is None and kept.server is not None and not kept.server.alive:
                 pause, code = kept.ended(now), kept.server.process.returncode
-                self._log.warning("server died", server=kept.name, exit=code, starts_again_in_s=pause)
+                fault = forget_after_fault(self._settings.data_dir / kept.name, code)
+                self._log.warning("server died", server=kept.name, exit=code, of_a_fault=fault, starts_again_in_s=pause)
             if kept.again_at is not None and now >= kept.again_at and not (self._retired and kept.server is None):
                 self._start_one(kept, now)
 

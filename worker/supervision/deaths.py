@@ -17,7 +17,7 @@ from worker.ports import Change, Lease, Poll, Services, Step
 from worker.supervision import attend
 from worker.supervision.again import Again
 from worker.supervision.lease import Fenced
-from worker.suspects import Verdict, accompanied, deaths_after, judge, outlasted, trial_after
+from worker.suspects import ALONE, APART, Verdict, accompanied, deaths_after, judge, outlasted, trial_after
 
 #: While suspects wait for their trials admission is told to look so often; afterwards its sweep is enough.
 NUDGE_EVERY_S = 2.0
@@ -69,18 +69,14 @@ class Deaths:
     def _died(self, lease: Lease, poll: Poll) -> None:
         jobs = self._services.store.at_engine(self._engine.name)
         seen_at, at, now = self._last_seen(), self._services.clock.time(), self._services.store.now()
-        changes = [
-            Change(job, after_death(job, verdict, seen_at, at, now))
-            for job, verdict in judged(jobs, seen_at)
-            if verdict is not Verdict.UNSUSPECTED
-        ]
+        changes = [Change(job, new) for job, new in after_death(jobs, seen_at, at, now)]
         log.warning("the engine was restarted", engine=self._engine.name, given_shortly_before=len(changes))
         if not changes:
             return
         applied = self._services.store.apply(changes, lease)
         self._session = poll.session  # it is not laid to them twice
         left = [(c.old, a.job) for c, a in zip(changes, applied, strict=True) if a.won and a.job is not None]
-        left = [(old, job) for old, job in left if job.state in (State.QUEUED, State.FAILED)]
+        left = [(old, job) for old, job in left if old.state is not job.state]
         if left:
             self._let_go(left)
 
@@ -112,13 +108,24 @@ def judged(jobs: Sequence[Job], seen_at: float) -> list[tuple[Job, Verdict]]:
     return [(job, judge(job, seen_at, company=accompanied(job, jobs, seen_at))) for job in jobs]
 
 
-def after_death(job: Job, verdict: Verdict, seen_at: float, at: float, now: float) -> Job:
-    """The job after the death of its engine; pure.
+def after_death(jobs: Sequence[Job], seen_at: float, at: float, now: float) -> list[tuple[Job, Job]]:
+    """Those of the jobs of an engine for which something follows from its death, as they were and as they are; pure.
+
+    Once it is known who did it, those who were there too are not to wait until each of them was tried alone.
 
     Args:
         at: wall clock.
         now: the store's clock.
     """
+    found = [(job, verdict) for job, verdict in judged(jobs, seen_at) if verdict is not Verdict.UNSUSPECTED]
+    left = [(job, _after(job, verdict, seen_at, at, now)) for job, verdict in found]
+    if any(verdict is Verdict.GUILTY for _, verdict in found):
+        waiting = [job for job in jobs if job.state is State.QUEUED and job.engine_deaths >= ALONE]
+        left += [(job, job.noted(at, engine_deaths=APART)) for job in waiting]
+    return left
+
+
+def _after(job: Job, verdict: Verdict, seen_at: float, at: float, now: float) -> Job:
     if verdict is Verdict.GUILTY:
         return given_up(job, seen_at, at)
     engine = job.transfer.engine if job.transfer else "its engine"
