@@ -274,6 +274,24 @@ def test_a_server_that_dies_comes_back_under_the_same_address(settings: Settings
         until(lambda: listens(urlsplit(addresses[name]).port))
 
 
+@pytest.mark.parametrize(("died_of", "session"), [(signal.SIGKILL, "# what it had\n"), (signal.SIGFPE, ""), (signal.SIGABRT, "")])
+def test_an_aria2_that_died_of_a_fault_of_its_own_begins_with_nothing(settings: Settings, died_of: signal.Signals, session: str) -> None:
+    with EmbeddedStack(settings.model_copy(update={"qbittorrent": "off"})) as stack:
+        stack.connected()
+        told = Stack.load(settings.data_dir)
+        assert told is not None
+        kept = settings.data_dir / "aria2" / "aria2.session"
+        kept.write_text("# what it had\n")
+        os.kill(told.children["aria2"], died_of)
+
+        def back() -> bool:
+            now = Stack.load(settings.data_dir)
+            return now is not None and now.children["aria2"] != told.children["aria2"]
+
+        until(back)
+        assert kept.read_text() == session
+
+
 def test_a_server_that_cannot_start_leaves_the_other_one_not_running(settings: Settings, tmp_path: Path) -> None:
     broken = settings.model_copy(update={"aria2c": str(program(tmp_path / "bin", "aria2c"))})
     with pytest.raises(servers.ServerFailed, match="aria2 did not come up"), EmbeddedStack(broken) as stack:
