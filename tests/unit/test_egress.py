@@ -146,6 +146,13 @@ def test_what_is_no_metalink_is_refused(body: bytes) -> None:
         links.of_metalink(body)
 
 
+def test_a_metalink_of_a_size_that_no_disk_has_is_refused_before_an_engine_dies_of_it() -> None:
+    text = "<metalink><file name='x'><size> %s </size><url>http://a/</url></file></metalink>"
+    with pytest.raises(Rejected, match="a size that no disk has"):
+        links.of_metalink((text % 9223372036854775807).encode())
+    assert links.of_metalink((text % ("0" * 20 + "1000")).encode()) == ["http://a/"]
+
+
 def test_a_metalink_in_another_encoding_tells_its_mirrors_all_the_same() -> None:
     text = '<?xml version="1.0" encoding="utf-16"?><m:metalink xmlns:m="urn:x"><m:url><![CDATA[http://10.0.0.1/&#]]></m:url></m:metalink>'
     assert links.of_metalink(text.encode("utf-16")) == ["http://10.0.0.1/&#"]

@@ -22,7 +22,10 @@ PEERS = frozenset({"x.pe", "dht"})
 LINKS_MAX = 1_000
 METALINK_BYTES_MAX = 1_000_000
 
-_MIRRORS = frozenset({"url", "metaurl"})
+#: Digits of a size that some disk may have; aria2 dies of 2^63 - 1, with all its downloads.
+SIZE_DIGITS_MAX = 18
+
+_MIRRORS, _SIZE = frozenset({"url", "metaurl"}), "size"
 
 
 def of_magnet(uri: str) -> list[str]:
@@ -46,18 +49,21 @@ def of_metalink(document: bytes) -> list[str]:
     """Every address that a metalink names.
 
     Raises:
-        Rejected: it cannot be read, or it declares entities, which programs expand differently.
+        Rejected: it cannot be read, it declares entities, which programs expand differently, or a size that no disk has.
     """
     found: list[str] = []
     inside: list[str] | None = None
 
     def begin(name: str, _attributes: Any) -> None:
         nonlocal inside
-        inside = [] if name.rpartition(":")[2] in _MIRRORS else None
+        inside = [] if _plain(name) in _MIRRORS or _plain(name) == _SIZE else None
 
-    def end(_name: str) -> None:
+    def end(name: str) -> None:
         nonlocal inside
-        if inside is not None:
+        if inside is not None and _plain(name) == _SIZE:
+            if len("".join(inside).strip().lstrip("0")) > SIZE_DIGITS_MAX:
+                raise Rejected("uri", "the metalink announces a size that no disk has", fix="check the link")
+        elif inside is not None:
             found.append("".join(inside).strip())
         inside = None
 
@@ -76,6 +82,11 @@ def of_metalink(document: bytes) -> list[str]:
     except (expat.ExpatError, ValueError, LookupError):
         raise Rejected("uri", "the metalink is no XML", fix="check the link") from None
     return _bounded(("tr", uri) for uri in found)
+
+
+def _plain(name: str) -> str:
+    """The name of an element without its namespace."""
+    return name.rpartition(":")[2]
 
 
 def magnet_without(uri: str, unwanted: Callable[[str], bool]) -> str:
