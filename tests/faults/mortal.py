@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Protocol
 
 from worker.jobs.errors import Transient
@@ -125,7 +126,7 @@ class Mortal:
         if kind is Kind.LATE:
             self._around.land_later(trouble.seconds, lambda: call(*args, **options))
         if kind is Kind.HALF:
-            call(args[0][: len(args[0]) // 2])
+            call(_half(args[0]))
         if kind in (Kind.LOST, Kind.LATE, Kind.HALF):
             raise _no_answer(service)
         answer = call(*args, **options)
@@ -138,6 +139,12 @@ class Mortal:
     def _die(self) -> None:
         self.dead = True
         raise Crash
+
+
+def _half(whole: Any) -> Any:
+    """The first half of what a call was given, a sequence or a mapping."""
+    items = list(islice(whole.items() if isinstance(whole, Mapping) else whole, len(whole) // 2))
+    return dict(items) if isinstance(whole, Mapping) else items
 
 
 def _no_answer(service: str) -> Exception:
