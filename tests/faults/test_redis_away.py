@@ -146,7 +146,11 @@ def test_five_restarts_of_redis_under_load_lose_nothing(stack: Stack) -> None:
     assert took < SOON_S, f"and as fast as ever: {took:.1f} s"
 
 
-@pytest.mark.parametrize("pool", [PREFORK, THREADS], ids=["prefork", "threads"])
+#: More processes than may hang before the test looks: each hangs at its own first notice.
+MANY = tuple("8" if word == "3" else word for word in PREFORK)
+
+
+@pytest.mark.parametrize("pool", [MANY, THREADS], ids=["prefork", "threads"])
 @fault(
     "Redis goes away while tasks run",
     provoked="SIGKILL to Redis with tasks in the middle of something, and nobody there for 4 s, with both pools",
