@@ -92,13 +92,15 @@ def main() -> None:
             downloads_a_torrent(stack, origin)
             keeps_the_engines_apart(stack)
             guards_the_engines(stack)
+            is_backed_up(stack)
             is_scraped(stack)
         except BaseException:
             print(stack.compose("ps", "--all"), stack.compose("logs", "--tail", "40"), sep="\n")
             raise
         finally:
             stack.stop()
-    print("compose-test: every service is healthy, each engine downloaded a file for the API, and all of it is gone again")
+    done = "each engine downloaded a file for the API, a backup was made and restored in a drill"
+    print(f"compose-test: every service is healthy, {done}, and all of it is gone again")
 
 
 def downloads_a_file(stack: Stack, origin: Path) -> None:
@@ -142,6 +144,14 @@ def guards_the_engines(stack: Stack) -> None:
     checks = json.loads(stack.compose("exec", "-T", "supervisor", "haul", "health", "--deep", "--json"))["checks"]
     guards = {engine: checks[f"guard of {engine}"]["error"] for engine in ENGINES}
     assert guards == dict.fromkeys(ENGINES), guards
+
+
+def is_backed_up(stack: Stack) -> None:
+    """A backup of MongoDB is made where the clock's are, with the key of the deployment, and a drill restores it."""
+    made = json.loads(stack.compose("exec", "-T", "worker", "haul", "backup", "create", "--json"))
+    assert (made["good"], bool(made["key"]), made["jobs"]) == (True, True, len(ENGINES)), made
+    drilled = json.loads(stack.compose("exec", "-T", "worker", "haul", "backup", "drill", "--json"))
+    assert (drilled["ok"], drilled["details"]["name"]) == (True, made["name"]), drilled
 
 
 def is_scraped(stack: Stack) -> None:
