@@ -185,7 +185,7 @@ def test_files_older_than_asked_for_go_and_their_job_says_so(keeper: Keeper) -> 
     assert report.figures["files_removed"] == 1
     assert not place.exists()
     assert not place.parent.exists()
-    assert "its files are deleted" in keeper.job(id).events[-1].text
+    assert "its files are being deleted" in keeper.job(id).events[-1].text
     assert keeper.job(id).state is State.DONE
     assert keeper.keep(keep_files_days=30.0).figures["files_removed"] == 0
 

@@ -99,7 +99,7 @@ class _Round:
         while limits and self._goes_on() and (page := self.services.store.in_state(State.FAILED, STEP_BATCH, after=after)):
             after = page[-1].id
             old = [job for job in page if job.transfer is not None and self._age_days(job) > min(limits)]
-            text = "what was fetched of it is deleted: it failed long ago"
+            text = "what was fetched of it is let go, to be deleted: it failed long ago"
             news = [job.noted(self.now, text, transfer=None, handed=job.handed + 1) for job in old]
             if old and not self.rehearsal:
                 applied = self.services.store.apply([Change(job, new) for job, new in zip(old, news, strict=True)])
@@ -140,7 +140,7 @@ class _Round:
         directory = self._directory(job)
         if directory is None or job.result is None:
             return job
-        noted = job.noted(self.now, f"its files are deleted: {why}")
+        noted = job.noted(self.now, f"its files are being deleted: {why}")
         if not self.rehearsal:
             [applied] = self.services.store.apply([Change(job, noted)])
             if not applied.won:
