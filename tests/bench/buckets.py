@@ -14,7 +14,7 @@ from typing import Any
 
 from redis import Redis
 
-from tests.servers import redis_programs
+from tests.servers import redis_program
 from worker.cli.servers import start_valkey
 from worker.coordination.redis import RedisCoordinator
 from worker.jobs.tiers import Bucket
@@ -32,9 +32,7 @@ SCRIPT = Path(__file__).parents[2] / "worker" / "coordination" / "lua" / "take_t
 
 def buckets(directory: Path, rounds: int) -> dict[str, Any]:
     """Decisions a second and their p99: the script against a trivial one, the whole call against other limiters."""
-    program = redis_programs()["valkey"] or redis_programs()["redis"]
-    assert program is not None, "there is no Valkey: uv sync"
-    server = start_valkey(program, directory)
+    server = start_valkey(redis_program(), directory)
     try:
         return {**_against_trivial(server.url, rounds), **_against_peers(server.url, rounds), **_contended(server.url)}
     finally:

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 from redis import Redis
 
-from tests.servers import redis_programs
+from tests.servers import redis_program
 from worker.cli.servers import start_valkey
 from worker.coordination.cache.layered import LayeredCache
 from worker.coordination.cache.redis import redis_cache
@@ -37,9 +37,7 @@ BOTH = Kind("both", 3_600.0)
 
 def cache(directory: Path, rounds: int) -> dict[str, Any]:
     """A hit against GET (at least 20 times faster), the trace's hit rate (at least 0.9), cached reads against the store's."""
-    program = redis_programs()["valkey"] or redis_programs()["redis"]
-    assert program is not None, "there is no Valkey: uv sync"
-    server = start_valkey(program, directory)
+    server = start_valkey(redis_program(), directory)
     kept = redis_cache(server.url, prefix="bench", bytes_max=CACHE_BYTES, shared_bytes_max=CACHE_SHARED_BYTES)
     try:
         _live(kept)

@@ -29,7 +29,7 @@ import psutil
 
 from tests.machine import services_of
 from tests.mongodb import mongo_server
-from tests.servers import redis_programs
+from tests.servers import redis_program
 from worker.answers import Answers
 from worker.cli.servers import start_valkey
 from worker.coordination.cache.redis import redis_cache
@@ -49,10 +49,8 @@ Ask = Callable[[random.Random], object]
 
 def memory(directory: Path, rounds: int) -> dict[str, Any]:
     """KiB a request that is under way: with neither, with the pools alone, with both; the last over the first (at most 0.6)."""
-    program = redis_programs()["valkey"] or redis_programs()["redis"]
-    assert program is not None, "there is no Valkey: uv sync"
     (directory / "redis").mkdir()
-    redis = start_valkey(program, directory / "redis")
+    redis = start_valkey(redis_program(), directory / "redis")
     seen: dict[str, list[float]] = {}
     try:
         with mongo_server(directory / "mongodb") as server:

@@ -17,7 +17,7 @@ from tests.e2e.stack import Program
 from tests.mongodb import MongoServer
 from tests.origin import Origin
 from tests.receivers import Receiver
-from tests.servers import missing, redis_programs
+from tests.servers import redis_program
 from tests.tcp_proxy import TcpProxy
 from worker import wiring
 from worker.cli.qbittorrent import start_qbittorrent
@@ -175,7 +175,7 @@ class Fleet:
         (self.directory / "tiers.toml").write_text(LIMITS)
         self._held.enter_context(self.origin)
         self._held.enter_context(self.receiver)
-        self._add_server("redis", start_valkey(_redis(), self.directory))
+        self._add_server("redis", start_valkey(redis_program(), self.directory))
         for prefix in ("", "alone-"):
             directory = self.directory / f"{prefix}engines"
             directory.mkdir()
@@ -340,10 +340,3 @@ class Fleet:
 
     def _twins(self, name: str) -> list[Member]:
         return [self.members[name], *([self.alone[name]] if name in self.alone else [])]
-
-
-def _redis() -> Path:
-    program = redis_programs()["valkey"] or redis_programs()["redis"]
-    if program is None:
-        missing("Valkey", "uv sync, or apt install redis-server")
-    return program

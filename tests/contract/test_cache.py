@@ -13,7 +13,7 @@ import pytest
 import redis as client
 
 from tests.contract.cache_suite import LONG, MIB, CacheSuite, MakeCache, Source, live, until
-from tests.servers import missing, redis_programs
+from tests.servers import redis_program
 from tests.tcp_proxy import TcpProxy
 from worker.cli.servers import Server, free_port, start_valkey
 from worker.coordination.cache.memory import CacheServer, fake_cache
@@ -128,11 +128,7 @@ def test_too_many_untold_invalidations_become_one_of_everything(proxied: tuple[T
 
 
 def test_a_server_that_comes_back_with_old_entries_is_not_believed(tmp_path: Path) -> None:
-    program = redis_programs()["valkey"] or redis_programs()["redis"]
-    if program is None:
-        missing("Valkey", "uv sync")
-    assert program is not None
-    port = free_port()
+    program, port = redis_program(), free_port()
     server = start_valkey(program, tmp_path, port=port, secret="s")
     with maker(server.url, "t") as make:
         cache, source = live(make()), Source()
@@ -187,11 +183,7 @@ def test_every_key_has_an_end_or_a_bound(valkey: Server, key_prefix: str) -> Non
 
 
 def test_the_server_grows_by_no_more_than_the_bound(tmp_path: Path) -> None:
-    program = redis_programs()["valkey"] or redis_programs()["redis"]
-    if program is None:
-        missing("Valkey", "uv sync")
-    assert program is not None
-    server = start_valkey(program, tmp_path)
+    server = start_valkey(redis_program(), tmp_path)
     try:
         with maker(server.url, "t") as make, client.Redis.from_url(server.url) as raw:
             cache = live(make(shared_bytes_max=2 * MIB))

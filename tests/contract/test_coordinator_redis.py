@@ -20,9 +20,9 @@ import redis as client
 
 from tests.contract.bucket_suite import SLOW, BucketSuite
 from tests.contract.coordinator_suite import CoordinatorSuite, Make, event, ids_of, moved, request, snapshot, until, waiting
-from tests.servers import missing, redis_programs
+from tests.servers import own_redis
 from tests.tcp_proxy import TcpProxy
-from worker.cli.servers import Server, free_port, start_valkey
+from worker.cli.servers import Server, free_port
 from worker.coordination.bounds import Bounds
 from worker.coordination.keys import Keys
 from worker.coordination.redis import RedisCoordinator
@@ -276,13 +276,8 @@ class TestRedisBuckets(BucketSuite):
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of this module's own, to be wiped, frozen and killed."""
-    programs = redis_programs()
-    program = programs["valkey"] or programs["redis"]
-    if program is None:
-        missing("Valkey", "uv sync, or apt install redis-server")
-    server = start_valkey(program, tmp_path_factory.mktemp("own"))
-    yield server
-    server.stop()
+    with own_redis(tmp_path_factory.mktemp("own")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from typing import Any, Protocol, TypeVar
 from tests.e2e.engines import Aria2, EngineItself, Qbittorrent, aria2c_program, qbittorrent_program
 from tests.mongodb import own_database
 from tests.origin import Origin, content
-from tests.servers import missing, redis_programs
+from tests.servers import redis_program
 from worker import pipeline, wiring
 from worker.cli import tether
 from worker.cli.qbittorrent import start_qbittorrent
@@ -218,7 +218,7 @@ class Stack:
     def _enter(self) -> None:
         self.downloads.mkdir(parents=True)
         self._held.enter_context(self.origin)
-        self.redis = start_valkey(self._redis or redis_program(), self.directory)
+        self.redis = start_valkey(self._redis or redis_of_stacks(), self.directory)
         self._held.callback(self.redis.stop)
         self.store_url = self._own_store() if self._store_url is None else self._store_url
         for name in self._names:
@@ -447,9 +447,6 @@ def metalink(origin: Origin, name: str, files: Mapping[str, tuple[int, int]], wr
     return origin.document(name, document.encode())
 
 
-def redis_program() -> Path:
-    found = redis_programs()
-    program = found["redis"] if SERVICES else found["valkey"] or found["redis"]
-    if program is None:
-        missing("Redis" if SERVICES else "Valkey", "apt install redis-server" if SERVICES else "uv sync, or apt install redis-server")
-    return program
+def redis_of_stacks() -> Path:
+    """What their Redis is: Valkey for the embedded ones, as a user has it."""
+    return redis_program("redis" if SERVICES else None)

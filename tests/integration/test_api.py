@@ -23,14 +23,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.integration.doors import DEADLINE_S, services_on, snapshot, until
-from tests.servers import missing, redis_programs
 from tests.torrents import bencode, pack
 from worker import pipeline
 from worker.admission import space
 from worker.api import events, server
 from worker.api.schemas import JobView
 from worker.api.server import ApiServer, serve, serve_probes
-from worker.cli.servers import Server, start_valkey
+from worker.cli.servers import Server
 from worker.jobs.errors import Rejected, Transient
 from worker.jobs.model import job_id
 from worker.jobs.states import State
@@ -79,17 +78,6 @@ def empty(valkey: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     directory = tmp_path_factory.mktemp("empty")
     with services_on(valkey.url, directory.name, directory) as services, served(services) as (_, client):
         yield client, services
-
-
-@pytest.fixture
-def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A Valkey of this test alone, which it may stop."""
-    program = redis_programs()["valkey"] or redis_programs()["redis"]
-    if program is None:
-        missing("Valkey", "uv sync, or apt install redis-server")
-    running = start_valkey(program, tmp_path_factory.mktemp("own-valkey"))
-    yield running
-    running.stop()
 
 
 def problem(answer: httpx.Response, status: int, field: str | None = None) -> dict[str, Any]:

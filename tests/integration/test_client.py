@@ -17,11 +17,10 @@ import pytest
 from redis import Redis
 
 from tests.integration.doors import DEADLINE_S, services_on, snapshot, steps_running, until
-from tests.servers import missing, redis_programs
 from tests.torrents import pack
 from worker import pipeline
 from worker.api.server import serve
-from worker.cli.servers import Server, free_port, start_valkey
+from worker.cli.servers import Server, free_port
 from worker.client import Client, Conflict, NotFound, Rejected, Ticket, Transient
 from worker.client.feed import Recent
 from worker.jobs.model import job_id
@@ -52,17 +51,6 @@ def api_bot(valkey: Server, key_prefix: str, services: Services) -> Iterator[Cli
     with Client(valkey.url, api.url, prefix=key_prefix) as client:
         yield client
     api.stop()
-
-
-@pytest.fixture
-def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A Valkey of this test alone, which it may stop."""
-    program = redis_programs()["valkey"] or redis_programs()["redis"]
-    if program is None:
-        missing("Valkey", "uv sync, or apt install redis-server")
-    running = start_valkey(program, tmp_path_factory.mktemp("own-valkey"))
-    yield running
-    running.stop()
 
 
 def told(number: int, user: str = "ann", job: str = "job") -> dict[str, Any]:
