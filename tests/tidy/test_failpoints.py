@@ -10,7 +10,7 @@ from tests.tidy.sources import ROOT, modules
 
 
 def test_a_process_dies_or_stands_still_at_every_point_in_some_test_of_faults() -> None:
-    tests = "\n".join(path.read_text() for suite in ("faults", "integration") for path in (ROOT / "tests" / suite).glob("*.py"))
+    tests = "\n".join(path.read_text() for suite in ("faults", "integration") for path in (ROOT / "tests" / suite).rglob("*.py"))
     assert not [point for point in points() if not re.search(rf"\b{re.escape(point)}\b", tests)]
 
 
