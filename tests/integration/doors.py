@@ -13,8 +13,9 @@ from typing import Any
 from worker import answers, pipeline
 from worker.coordination.redis import RedisCoordinator
 from worker.failpoints import Failpoints
-from worker.jobs.errors import Transient
-from worker.jobs.model import SourceKind
+from worker.jobs.errors import Rejected, Transient
+from worker.jobs.model import Job, SourceKind
+from worker.jobs.requests import parse
 from worker.metrics import Metrics
 from worker.notify.stream import StreamNotifier
 from worker.ports import SWEEPER, EngineSnapshot, Features, Services, Step
@@ -121,3 +122,23 @@ def steps_running(services: Services) -> Iterator[None]:
 def snapshot(name: str = "aria2", error: str | None = None) -> EngineSnapshot:
     """What an engine's owner shares."""
     return EngineSnapshot(name, 4, ("http",), "/nowhere", 10**9, 7, 1, 0, time.time(), "owner", error)
+
+
+def accepted(services: Services, uri: str | None = None, *, owner: bool = False, **spec: Any) -> Job:
+    """A job of ann's, by the door for one."""
+    [answer] = pipeline.accept(services, [parse({"user": "ann", **({} if uri is None else {"uri": uri}), **spec}, owner=owner)])
+    if isinstance(answer, Rejected):
+        raise answer
+    return answer.job
+
+
+def now(services: Services, job: Job) -> Job:
+    """What is recorded of it."""
+    return services.store.get([job.id])[job.id]
+
+
+def sent(services: Services) -> list[Step]:
+    """The steps that were nudged since it was asked last."""
+    nudges: Any = services.nudger
+    steps, nudges.sent = nudges.sent, []
+    return list(steps)

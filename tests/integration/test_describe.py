@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.integration.answers import answering, resolving, said
-from tests.integration.doors import DEADLINE_S, services_on, until
+from tests.integration.doors import DEADLINE_S, accepted, now, sent, services_on, until
 from tests.origin import Origin
 from tests.torrents import pack
 from worker import pipeline
@@ -45,19 +45,8 @@ def services(valkey: Server, key_prefix: str, tmp_path: Path) -> Iterator[Servic
         yield services
 
 
-def accepted(services: Services, **spec: Any) -> Job:
-    [answer] = pipeline.accept(services, [parse({"user": "ann", **spec})])
-    if isinstance(answer, Rejected):
-        raise answer
-    return answer.job
-
-
 def text(document: bytes) -> str:
     return base64.b64encode(document).decode()
-
-
-def now(services: Services, job: Job) -> Job:
-    return services.store.get([job.id])[job.id]
 
 
 def described(services: Services, **spec: Any) -> Job:
@@ -65,13 +54,6 @@ def described(services: Services, **spec: Any) -> Job:
     job = accepted(services, **spec)
     pipeline.run(services, Step.DESCRIBE)
     return now(services, job)
-
-
-def sent(services: Services) -> list[Step]:
-    """The steps that were nudged since it was asked last."""
-    nudges: Any = services.nudger
-    steps, nudges.sent = nudges.sent, []
-    return list(steps)
 
 
 # ---- by URL ----------------------------------------------------------------------------------------------------

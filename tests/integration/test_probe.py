@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration.answers import answering, resolving, said
-from tests.integration.doors import DEADLINE_S, services_on, until
+from tests.integration.doors import DEADLINE_S, accepted, now, sent, services_on, until
 from tests.origin import LAST_MODIFIED, Origin
 from worker import pipeline
 from worker.admission import ask as asking
@@ -23,10 +23,8 @@ from worker.admission.guard import Canary, unproved
 from worker.cli.servers import Server
 from worker.engines.fake import FakeEngine
 from worker.failpoints import FailpointHit, Failpoints
-from worker.jobs.errors import Rejected
 from worker.jobs.model import Job
 from worker.jobs.probe import Probe
-from worker.jobs.requests import parse
 from worker.jobs.states import Action, Cause, Reason, State
 from worker.ports import Kind, Services, Step, WaitingJob
 from worker.settings import load
@@ -49,23 +47,6 @@ def services(valkey: Server, key_prefix: str, tmp_path: Path) -> Iterator[Servic
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "DEADLINE_S", 0.5)
-
-
-def accepted(services: Services, uri: str, *, owner: bool = False, **spec: Any) -> Job:
-    [answer] = pipeline.accept(services, [parse({"user": "ann", "uri": uri, **spec}, owner=owner)])
-    if isinstance(answer, Rejected):
-        raise answer
-    return answer.job
-
-
-def now(services: Services, job: Job) -> Job:
-    return services.store.get([job.id])[job.id]
-
-
-def sent(services: Services) -> list[Step]:
-    nudges: Any = services.nudger
-    steps, nudges.sent = nudges.sent, []
-    return list(steps)
 
 
 # ---- one question ----------------------------------------------------------------------------------------------
