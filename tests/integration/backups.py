@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.integration.ended import Ended
 from tests.integration.grown import everything, grow
 from worker.maintenance.backup.catalogue import Shelf
 from worker.store import open_store
 
 JOBS = 160
 TIMEOUT_S = 90.0
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How the command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        assert self.code == 0, self.err
-        return json.loads(self.out)
 
 
 class Installation:

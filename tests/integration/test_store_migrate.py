@@ -11,15 +11,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.contract.store_jobs import NOW, a_job, admitted, described, until
+from tests.integration.ended import Ended
 from tests.integration.grown import TORRENTS, everything, grow
-from tests.mongodb import own_database, running
 from worker import cli
 from worker.cli.lock import held
 from worker.failpoints import Failpoints
@@ -33,20 +32,6 @@ from worker.store.sqlite.store import SqliteStore
 TIMEOUT_S = 60.0
 #: Jobs, and runs, of the installation; most tests are content with the small one.
 LARGE, SMALL = 1_280, 160
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How the command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        assert self.code == 0, self.err
-        return json.loads(self.out)
 
 
 Haul = Callable[..., Ended]
@@ -95,13 +80,6 @@ def target(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'other' / 'haul.db'}"
 
 
-@pytest.fixture(scope="module")
-def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server."""
-    with running(tmp_path_factory.mktemp("mongodb")) as url:
-        yield url
-
-
 @pytest.fixture(params=["sqlite", "mongodb"])
 def kind(request: pytest.FixtureRequest) -> str:
     """Which store is copied to."""
@@ -109,13 +87,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def any_target(kind: str, request: pytest.FixtureRequest, target: str) -> Iterator[str]:
+def any_target(kind: str, request: pytest.FixtureRequest, target: str) -> str:
     """As `target`, of each kind."""
-    if kind == "sqlite":
-        yield target
-        return
-    with own_database(request.getfixturevalue("mongodb")) as url:
-        yield url
+    return target if kind == "sqlite" else str(request.getfixturevalue("mongo_url"))
 
 
 @pytest.fixture
