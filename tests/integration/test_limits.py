@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import httpx
 import pytest
 
 from tests.integration.doors import DEADLINE_S, services_on, until
+from tests.integration.ended import Ended
 from tests.tidy.sources import ROOT
 from worker import cli, pipeline
 from worker.api.schemas import BandwidthView, LimitsView
@@ -25,15 +25,6 @@ from worker.ports import EngineSnapshot, Services
 from worker.tiers import LiveTiers
 
 URI = "https://example.org/file.iso"
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
 
 
 @dataclass
@@ -54,9 +45,7 @@ class Place:
         return self.run(*words)
 
     def json(self, *words: str) -> Any:
-        ended = self.haul(*words, "--json")
-        assert ended.code == 0, ended.err
-        return json.loads(ended.out)
+        return self.haul(*words, "--json").json
 
     def add(self, user: str = "ann", **spec: Any) -> httpx.Response:
         return self.http.post("/v1/jobs", json={"uri": URI, "user": user, **spec})

@@ -13,12 +13,9 @@ import pytest
 
 from tests.integration.ended import Ended
 from tests.integration.grown import grow
-from tests.integration.migrate.copying import Haul
+from tests.integration.migrate.copying import LARGE, SMALL, Haul
 from worker import cli
 from worker.store import open_store
-
-#: Jobs, and runs, of the installation; most tests are content with the small one.
-LARGE, SMALL = 1_280, 160
 
 
 def grown(directory: Path, size: int) -> Path:

@@ -16,6 +16,8 @@ from worker.ports import Run
 from worker.store import open_store
 
 TIMEOUT_S = 60.0
+#: Jobs, and runs, of the installation; most tests are content with the small one.
+LARGE, SMALL = 1_280, 160
 Haul = Callable[..., Ended]
 
 

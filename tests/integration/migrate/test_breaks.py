@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.store_jobs import until
-from tests.integration.migrate.conftest import LARGE
-from tests.integration.migrate.copying import TIMEOUT_S, Haul, everything_in, started_haul
+from tests.integration.migrate.copying import LARGE, TIMEOUT_S, Haul, everything_in, started_haul
 from worker.store import open_store
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.grown import TORRENTS
-from tests.integration.migrate.conftest import SMALL
-from tests.integration.migrate.copying import TIMEOUT_S, Haul, everything_in, recorded
+from tests.integration.migrate.copying import SMALL, TIMEOUT_S, Haul, everything_in, recorded
 
 
 def test_a_dry_run_says_what_would_be_copied_and_makes_nothing(haul: Haul, source: str, target: str, tmp_path: Path) -> None:

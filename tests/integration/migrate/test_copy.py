@@ -6,8 +6,7 @@ from contextlib import closing
 
 from tests.contract.store_jobs import NOW
 from tests.integration.grown import TORRENTS
-from tests.integration.migrate.conftest import LARGE, SMALL
-from tests.integration.migrate.copying import Haul, everything_in
+from tests.integration.migrate.copying import LARGE, SMALL, Haul, everything_in
 from worker.jobs.states import State
 from worker.ports import Drain
 from worker.store import open_store

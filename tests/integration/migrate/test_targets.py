@@ -11,8 +11,7 @@ import pytest
 
 from tests.contract.store_jobs import NOW, a_job, described
 from tests.integration.grown import everything
-from tests.integration.migrate.conftest import SMALL
-from tests.integration.migrate.copying import Haul, everything_in, nothing, recorded
+from tests.integration.migrate.copying import SMALL, Haul, everything_in, nothing, recorded
 from worker.failpoints import Failpoints
 from worker.jobs.model import Job
 from worker.ports import Change, Inserted, Run
