@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.machine import MAGNET, Machine
@@ -18,13 +15,6 @@ from worker.pipeline import accept, control, sweep
 from worker.ports import ItemStatus
 from worker.supervision import attend
 from worker.supervision.settle import SPACE_RETRY_S
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    machine = Machine(tmp_path)
-    yield machine
-    machine.services.close()
 
 
 def counted(machine: Machine) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +18,6 @@ from worker.jobs.torrents import describe
 from worker.limits import ASIDE_S
 from worker.ports import SWEEPER, Fault, ItemStatus
 from worker.supervision.attend import DOCUMENTS_MAX, orders
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    machine = Machine(tmp_path)
-    yield machine
-    machine.services.close()
 
 
 def test_a_torrent_that_seeds_is_done_in_place_and_kept_at_the_engine_without_a_slot(machine: Machine) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +25,6 @@ from worker.pipeline import accept, control, sweep, why
 from worker.ports import Change, Fault
 
 BYTES = content_of(Source(SourceKind.MAGNET, MAGNET))
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    machine = Machine(tmp_path)
-    yield machine
-    machine.services.close()
 
 
 def ask(machine: Machine, user: str = "ann", uri: str = MAGNET, kind: SourceKind = SourceKind.MAGNET, **request: Any) -> str:

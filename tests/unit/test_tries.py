@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -19,13 +17,6 @@ from worker.jobs.states import Action, Cause, State
 from worker.pipeline import accept, control
 from worker.ports import Services, Step
 from worker.tries import TRIES_MAX
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    machine = Machine(tmp_path)
-    yield machine
-    machine.services.close()
 
 
 @pytest.fixture
