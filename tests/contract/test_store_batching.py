@@ -15,10 +15,15 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from tests.contract.limits_suite import LimitsSuite
+from tests.contract.store_contract import StoreSuite
 from tests.contract.store_jobs import NOW, WAIT_S, a_job, downloading, some_jobs
+from tests.contract.store_leases import LeaseSuite
+from tests.contract.store_outbox import OutboxSuite
+from tests.contract.store_progress import ProgressSuite
 from tests.contract.store_races import StoreRaces
 from tests.contract.store_space import SpaceSuite
-from tests.contract.store_suite import InsertAndApplySuite, LeaseSuite, Opener, ProgressAndSentSuite, StoreFixtures, StoreSuite, lease_of
+from tests.contract.store_suite import Opener, StoreFixtures, lease_of
+from tests.contract.store_writes import WriteSuite
 from tests.mongo_proxy import MongoProxy, mongo_proxy
 from tests.mongodb import with_options
 from worker.jobs.errors import LeaseLost, Rejected
@@ -67,11 +72,11 @@ class TestThreads(OverSqlite, StoreFixtures):
     test_what_was_acknowledged_is_there_after_a_kill = StoreRaces.test_what_was_acknowledged_is_there_after_a_kill
 
 
-class TestMongoWrites(OverMongo, InsertAndApplySuite):
+class TestMongoWrites(OverMongo, WriteSuite):
     test_a_thousand_jobs_are_read_at_once = None  # it reads
 
 
-class TestMongoProgress(OverMongo, ProgressAndSentSuite):
+class TestMongoProgress(OverMongo, ProgressSuite, OutboxSuite):
     pass
 
 

@@ -19,10 +19,11 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from tests.contract.breaker_suite import BreakerSuite
 from tests.contract.drains_suite import DrainsSuite
 from tests.contract.limits_suite import LimitsSuite
+from tests.contract.store_contract import StoreSuite
 from tests.contract.store_jobs import NOW, WAIT_S, a_job, a_torrent_job, admitted, change, downloading, some_jobs, until
 from tests.contract.store_races import StoreRaces
 from tests.contract.store_space import SpaceSuite
-from tests.contract.store_suite import LONG_S, SHORT_S, Opener, StoreSuite, lease_of
+from tests.contract.store_suite import LONG_S, SHORT_S, Opener, lease_of
 from tests.contract.upkeep_suite import UpkeepSuite
 from tests.mongo_proxy import MongoProxy, mongo_proxy
 from tests.mongodb import with_options

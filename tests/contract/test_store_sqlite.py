@@ -17,10 +17,11 @@ import pytest
 from tests.contract.breaker_suite import BreakerSuite
 from tests.contract.drains_suite import DrainsSuite
 from tests.contract.limits_suite import LimitsSuite
+from tests.contract.store_contract import StoreSuite
 from tests.contract.store_jobs import NOW, a_job, a_torrent_job, admitted, change, described, some_jobs, started
 from tests.contract.store_races import StoreRaces
 from tests.contract.store_space import SpaceSuite
-from tests.contract.store_suite import Opener, StoreSuite, lease_of
+from tests.contract.store_suite import Opener, lease_of
 from tests.contract.upkeep_suite import UpkeepSuite
 from worker.jobs.document import to_document
 from worker.jobs.errors import LeaseLost, Transient
