@@ -8,6 +8,9 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+from tests.mongodb import with_options
 
 LENGTH = struct.Struct("<i")
 
@@ -125,3 +128,11 @@ def _exactly(source: socket.socket, n: int) -> bytes:
             raise EOFError
         data += more
     return bytes(data)
+
+
+def through(url: str, proxy: MongoProxy, options: str = "") -> str:
+    """The address of the same database by way of the proxy, with further options of the driver."""
+    parts = urlsplit(url)
+    login, at, _ = parts.netloc.rpartition("@")
+    needed = "serverMonitoringMode=poll&directConnection=true"
+    return with_options(urlunsplit(parts._replace(netloc=f"{login}{at}{proxy.address}")), f"{needed}&{options}".rstrip("&"))

@@ -1,14 +1,17 @@
-"""Fixtures of the engines' contract tests."""
+"""Fixtures of the contract tests: the engines, and a way to MongoDB that loses replies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.contract.aria2 import Aria2Http, Aria2Torrents
 from tests.contract.qbittorrent import QbittorrentHarness
+from tests.contract.transactions import TRANSACTIONS
+from tests.mongo_proxy import MongoProxy, mongo_proxy
 from tests.origin import Origin
 from tests.servers import aria2c_programs, missing
 from worker.cli.qbittorrent import find_qbittorrent
@@ -63,3 +66,21 @@ def qbittorrent(tmp_path: Path, origin: Origin) -> Iterator[QbittorrentHarness]:
     harness = QbittorrentHarness(program, _aria2c("wheel"), tmp_path, origin)
     yield harness
     harness.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_transaction() -> Iterator[None]:
+    """A standalone MongoDB has none: every test fails when it begins one."""
+    yield
+    seen, TRANSACTIONS.seen = TRANSACTIONS.seen, []
+    assert seen == []
+
+
+@pytest.fixture
+def proxy(mongo_url: str) -> Iterator[MongoProxy]:
+    """A way to the test's MongoDB."""
+    url = urlsplit(mongo_url)
+    if "," in url.netloc or "+" in url.scheme or "tls" in url.query:
+        pytest.skip("the proxy stands before one server that speaks in the clear")
+    with mongo_proxy(url.netloc.rpartition("@")[2]) as proxy:
+        yield proxy

@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
@@ -24,7 +23,7 @@ from tests.contract.store_races import StoreRaces
 from tests.contract.store_space import SpaceSuite
 from tests.contract.store_suite import Opener, StoreFixtures, lease_of
 from tests.contract.store_writes import WriteSuite
-from tests.mongo_proxy import MongoProxy, mongo_proxy
+from tests.mongo_proxy import through
 from tests.mongodb import with_options
 from worker.jobs.errors import LeaseLost, Rejected
 from worker.jobs.model import Job, Progress
@@ -105,15 +104,6 @@ def at_once(call: Callable[[int], T]) -> list[T | Exception]:
         return list(threads.map(one, range(CALLERS)))
 
 
-@pytest.fixture
-def proxy(mongo_url: str) -> Iterator[MongoProxy]:
-    url = urlsplit(mongo_url)
-    if "," in url.netloc or "@" in url.netloc or "+" in url.scheme or "tls" in url.query:
-        pytest.skip("the proxy stands before one server that speaks in the clear")
-    with mongo_proxy(url.netloc) as proxy:
-        yield proxy
-
-
 @pytest.fixture(params=["sqlite", "mongodb", "mongodb whose answers are lost"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BatchingStore]:
     """A store whose writes are put together; each first answer to an insert and to an update of the last is lost, twice."""
@@ -122,8 +112,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BatchingSt
         url = request.getfixturevalue("mongo_url")
     if "lost" in request.param:
         proxy = request.getfixturevalue("proxy")
-        options = "serverMonitoringMode=poll&directConnection=true&retryWrites=false"
-        url = with_options(urlunsplit(urlsplit(url)._replace(netloc=proxy.address)), options)
+        url = through(url, proxy, "retryWrites=false")
     with closing(batching(url)) as store:
         if "lost" in request.param:
             proxy.lose_reply("insert", times=2)
