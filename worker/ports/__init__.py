@@ -23,6 +23,7 @@ from worker.ports.ledger import Ledger, Run
 from worker.ports.services import SWEEPER, Clock, FixedPool, Notifier, Nudger, Pool, Services, Step, Tiers
 from worker.ports.snapshot import EngineSnapshot
 from worker.ports.store import Applied, Change, Drain, Inserted, JobFilter, JobStore, Lease, Page, new_mark
+from worker.ports.torrents import TorrentPage
 
 __all__ = [
     "SWEEPER",
@@ -73,6 +74,7 @@ __all__ = [
     "StreamReset",
     "Table",
     "Tiers",
+    "TorrentPage",
     "TurnsMoved",
     "Usage",
     "WaitingJob",

@@ -13,6 +13,7 @@ from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
 from worker.ports.figures import Promised, Usage
 from worker.ports.ledger import Ledger
+from worker.ports.torrents import Torrents
 
 
 def new_mark() -> str:
@@ -90,7 +91,7 @@ class Drain:
     since: float = 0.0
 
 
-class JobStore(Ledger, Protocol):
+class JobStore(Ledger, Torrents, Protocol):
     """The records. One job is one document and every change to it one write.
 
     A write that returned is durable. Results of a batch are given one by one, in order; one failure fails alone.
@@ -200,12 +201,6 @@ class JobStore(Ledger, Protocol):
 
     def followed(self) -> dict[str, int]:
         """How many jobs wait for each transfer that is waited for."""
-
-    def keep_torrent(self, document: bytes) -> str:
-        """Keep a `.torrent` file, once however often it is given; returns its name, `Description.document`."""
-
-    def torrents(self, names: Iterable[str]) -> dict[str, bytes]:
-        """The `.torrent` files kept under these names; unknown names are absent."""
 
     def engine_counts(self) -> dict[str, int]:
         """How many jobs take a slot on each engine (`states.IN_SLOT`)."""

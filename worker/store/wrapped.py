@@ -9,7 +9,7 @@ from worker.breaker import Breaker
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
-from worker.ports import Applied, Change, Drain, Inserted, JobFilter, JobStore, Lease, Page, Promised, Run, Usage
+from worker.ports import Applied, Change, Drain, Inserted, JobFilter, JobStore, Lease, Page, Promised, Run, TorrentPage, Usage
 
 
 class WrappedStore:
@@ -121,6 +121,14 @@ class WrappedStore:
     def torrents(self, names: Iterable[str]) -> dict[str, bytes]:
         """See `JobStore`."""
         return self._inner.torrents(names)
+
+    def unnamed_torrents(self, limit: int, *, after: str | None = None) -> TorrentPage:
+        """See `JobStore`."""
+        return self._inner.unnamed_torrents(limit, after=after)
+
+    def forget_torrents(self, names: Iterable[str], before: float) -> int:
+        """See `JobStore`."""
+        return self._inner.forget_torrents(names, before)
 
     def engine_counts(self) -> dict[str, int]:
         """See `JobStore`."""

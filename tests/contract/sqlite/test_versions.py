@@ -115,7 +115,8 @@ def test_a_file_of_the_fourth_version_becomes_like_a_new_one_and_knows_when_its_
     store.close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE jobs SET document = ?", (json.dumps(to_document(job)),))
-        connection.executescript("DROP TABLE breakers; DROP TABLE drains")
+        connection.executescript("DROP TABLE breakers; DROP TABLE drains; DROP TABLE unnamed; DROP INDEX jobs_by_torrent")
+        connection.execute("ALTER TABLE jobs DROP COLUMN torrent")
         connection.execute("DROP INDEX jobs_by_user_and_time")
         connection.execute("ALTER TABLE jobs DROP COLUMN created_at")
         connection.execute("CREATE INDEX jobs_by_user_and_time ON jobs (user, json_extract(document, '$.created_at'))")

@@ -82,8 +82,8 @@ INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
         IndexModel([("promised", ASCENDING)], name="jobs_promised", partialFilterExpression={"promised": {"$exists": True}}),
         IndexModel([("short", ASCENDING)], name="jobs_short", partialFilterExpression={"short": {"$exists": True}}),
         *(
-            IndexModel([(name, ASCENDING)], name=f"jobs_{name}", partialFilterExpression={name: {"$exists": True}})
-            for name in ("holding", "following", "contents")
+            IndexModel([(name, ASCENDING)], name=f"jobs_{name.rpartition('.')[2]}", partialFilterExpression={name: {"$exists": True}})
+            for name in ("holding", "following", "contents", "description.document")
         ),
     ),
     RUNS: (

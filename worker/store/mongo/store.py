@@ -9,7 +9,6 @@ Time is the server's: leases go by the clock of the primary, which has to be kep
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -30,13 +29,14 @@ from worker.store.mongo.connection import MongoConnection
 from worker.store.mongo.documents import Document, check_follows, job_of, new_document, run_document, run_of
 from worker.store.mongo.drains import MongoDrains
 from worker.store.mongo.sums import MongoSums
+from worker.store.mongo.torrents import MongoTorrents
 from worker.store.mongo.upkeep import MongoUpkeep
 
 T = TypeVar("T")
 K = TypeVar("K")
 
 
-class MongoStore(MongoSums, MongoBreakers, MongoDrains, MongoUpkeep):
+class MongoStore(MongoSums, MongoBreakers, MongoDrains, MongoTorrents, MongoUpkeep):
     """See `JobStore` for the promises. Safe for many threads; every call ends within two time-outs of the connection.
 
     A lease is looked at twice. It is read before a write, which refuses a token that was replaced; and every update of the
@@ -167,18 +167,6 @@ class MongoStore(MongoSums, MongoBreakers, MongoDrains, MongoUpkeep):
         """See `JobStore.set_limits`."""
         self._limits.remove(list(drop))
         self._limits.update([queries.set_limit(name, value) for name, value in values.items()])
-
-    # ---- torrents ----
-
-    def keep_torrent(self, document: bytes) -> str:
-        """See `JobStore.keep_torrent`."""
-        name = hashlib.sha256(document).hexdigest()
-        self._torrents.add([{"_id": name, "document": document}])
-        return name
-
-    def torrents(self, names: Iterable[str]) -> dict[str, bytes]:
-        """See `JobStore.torrents`."""
-        return {name: row["document"] for name, row in self._torrents.of_ids(list(names)).items()}
 
     # ---- leases ----
 

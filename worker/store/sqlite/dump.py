@@ -26,7 +26,7 @@ READ_BYTES = 256 * 1024
 #: Copied at once: a step holds the reader's lock, and its own bytes in memory.
 STEP_PAGES = 512
 #: What belongs to a table, is no use without it, and comes and goes with it.
-WITH: Mapping[str, tuple[str, ...]] = {"jobs": ("progress",)}
+WITH: Mapping[str, tuple[str, ...]] = {"jobs": ("progress",), "torrents": ("unnamed",)}
 
 
 class SqliteArchive:

@@ -19,16 +19,16 @@ CHANGES = "SELECT changes FROM meta WHERE one = 1"
 # ---- jobs: writes ----
 INSERT = """
     INSERT INTO jobs (id, user, state, version, changed, event, sent, engine, needs_owner, undescribed, unprobed, promised, out,
-        short_since, document, hook, tier, holds, follows, content, content2, created_at)
+        short_since, document, hook, tier, holds, follows, content, content2, created_at, torrent)
     VALUES (:id, :user, :state, :version, :changed, :event, :sent, :engine, :needs_owner, :undescribed, :unprobed, :promised, :out,
-        :short_since, :document, :hook, :tier, :holds, :follows, :content, :content2, :created_at)
+        :short_since, :document, :hook, :tier, :holds, :follows, :content, :content2, :created_at, :torrent)
     ON CONFLICT (id) DO NOTHING
 """
 APPLY = """
     UPDATE jobs SET state = :state, version = :version, changed = :changed, event = :event, sent = max(sent, :sent),
         engine = :engine, needs_owner = :needs_owner, undescribed = :undescribed, unprobed = :unprobed, promised = :promised,
         out = :out, short_since = :short_since, document = :document, holds = :holds,
-        follows = :follows, content = :content, content2 = :content2
+        follows = :follows, content = :content, content2 = :content2, torrent = max(torrent, :torrent)
     WHERE id = :id AND version = :old_version AND state = :old_state
 """
 SET_PROGRESS = f"""
@@ -130,6 +130,27 @@ ENGINE_STATES = "SELECT engine, state, count(*) FROM jobs INDEXED BY jobs_at_eng
 # ---- torrents ----
 KEEP_TORRENT = "INSERT INTO torrents (id, document) VALUES (:id, :document) ON CONFLICT (id) DO NOTHING"
 TORRENTS = "SELECT id, document FROM torrents WHERE id IN (SELECT value FROM json_each(:ids))"
+#: A plus takes the column's affinity away, with which no index on an expression is gone by.
+_NAMED = "EXISTS (SELECT 1 FROM jobs WHERE torrent = 1 AND json_extract(jobs.document, '$.description.document') = +torrents.id)"
+TORRENTS_LOOKED_AT = f"""
+    SELECT torrents.id, unnamed.since, {_NAMED} FROM torrents LEFT JOIN unnamed USING (id)
+    WHERE torrents.id > :after ORDER BY torrents.id LIMIT :limit
+"""  # noqa: S608
+NOTE_UNNAMED = f"""
+    INSERT INTO unnamed (id, since)
+    SELECT id, :now FROM torrents WHERE id IN (SELECT value FROM json_each(:ids)) AND NOT {_NAMED}
+    ON CONFLICT (id) DO NOTHING
+"""  # noqa: S608
+FORGET_TORRENTS = f"""
+    DELETE FROM torrents WHERE id IN (SELECT value FROM json_each(:ids)) AND NOT {_NAMED}
+        AND EXISTS (SELECT 1 FROM unnamed WHERE unnamed.id = torrents.id AND since < :before)
+"""  # noqa: S608
+DROP_NOTE = "DELETE FROM unnamed WHERE id = :id"
+#: Also that of a file which a restore has taken away.
+DROP_NOTES = """
+    DELETE FROM unnamed
+    WHERE id IN (SELECT value FROM json_each(:ids)) AND NOT EXISTS (SELECT 1 FROM torrents WHERE torrents.id = unnamed.id)
+"""
 
 # ---- leases ----
 LEASE = "SELECT owner, token, until FROM leases WHERE name = :name"

@@ -12,7 +12,7 @@ import orjson
 from worker.jobs.content import held, shown_keys
 from worker.jobs.document import brief, from_document
 from worker.jobs.hooks import Hook
-from worker.jobs.model import Job
+from worker.jobs.model import Job, SourceKind
 from worker.jobs.needs import needs_probe, promised, short_since
 from worker.jobs.states import State
 from worker.limits import RECORD_BYTES_MAX
@@ -49,6 +49,7 @@ def row_of(job: Job) -> dict[str, Any]:
         "content": content,
         "content2": content2,
         "created_at": job.created_at,
+        "torrent": int(job.source.kind is SourceKind.TORRENT or job.description is not None),
     }
 
 

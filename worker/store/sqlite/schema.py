@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 #: `PRAGMA user_version` of the tables below; 0 is an empty file.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 HEADER = b"SQLite format 3\0"
 
@@ -43,6 +43,12 @@ JOBS_SHARED = (
     "CREATE INDEX jobs_by_content ON jobs (content) WHERE content IS NOT NULL",
     "CREATE INDEX jobs_by_content2 ON jobs (content2) WHERE content2 IS NOT NULL",
 )
+
+#: Of jobs whose source is a `.torrent` file; for all others nothing is reckoned. Of the document itself: a process of an earlier
+#: version that still runs would leave a column as it was, and a file that its job names would be taken for nobody's.
+JOBS_BY_TORRENT = "CREATE INDEX jobs_by_torrent ON jobs (json_extract(document, '$.description.document')) WHERE torrent = 1"
+#: `.torrent` files that no job names, and since when that is noted; apart from them, for a row of theirs may have 10 MB.
+UNNAMED = "CREATE TABLE unnamed (id TEXT PRIMARY KEY, since REAL NOT NULL) WITHOUT ROWID"
 
 TABLES = (
     # One row, so that every process of a boot reads the same clock and every write has a place in one order.
@@ -80,7 +86,8 @@ TABLES = (
         follows     TEXT,               -- Job.following
         content     TEXT,               -- content.keys of a live job that holds a transfer
         content2    TEXT,
-        created_at  REAL NOT NULL DEFAULT 0 -- Job.created_at
+        created_at  REAL NOT NULL DEFAULT 0, -- Job.created_at
+        torrent     INTEGER NOT NULL DEFAULT 1 -- 0: names no `.torrent` file, now or later
     )
     """,
     # Apart from the documents: a row here is 80 bytes, and all jobs of an engine get a new one every few seconds.
@@ -136,6 +143,8 @@ TABLES = (
     *JOBS_SHARED,
     BREAKERS,
     DRAINS,
+    JOBS_BY_TORRENT,
+    UNNAMED,
     "INSERT INTO meta VALUES (1, '', 0, 0, 0)",
 )
 
@@ -185,6 +194,15 @@ UPGRADES: Mapping[int, tuple[str, ...]] = {
         JOBS_BY_USER_AND_TIME,
         BREAKERS,
         DRAINS,
+    ),
+    5: (
+        "ALTER TABLE jobs ADD COLUMN torrent INTEGER NOT NULL DEFAULT 1",
+        """
+        UPDATE jobs SET torrent = 0
+        WHERE json_extract(document, '$.source.kind') <> 'torrent' AND json_extract(document, '$.description') IS NULL
+        """,
+        JOBS_BY_TORRENT,
+        UNNAMED,
     ),
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,10 +24,11 @@ from worker.store.sqlite.drains import SqliteDrains
 from worker.store.sqlite.rows import change_row, from_json, hook_json, job_of, row_of, run_of, to_json
 from worker.store.sqlite.schema import is_current, prepare
 from worker.store.sqlite.sums import SqliteSums
+from worker.store.sqlite.torrents import SqliteTorrents
 from worker.store.sqlite.upkeep import SqliteUpkeep
 
 
-class SqliteStore(SqliteSums, SqliteBreakers, SqliteDrains, SqliteUpkeep):
+class SqliteStore(SqliteSums, SqliteBreakers, SqliteDrains, SqliteTorrents, SqliteUpkeep):
     """See `JobStore` for the promises. Safe for many threads; each batch is one transaction.
 
     Args:
@@ -174,20 +174,6 @@ class SqliteStore(SqliteSums, SqliteBreakers, SqliteDrains, SqliteUpkeep):
         with self._writing(0) as (connection, _):
             connection.executemany(queries.DROP_LIMIT, [{"name": name} for name in drop])
             connection.executemany(queries.SET_LIMIT, [{"name": name, "value": to_json(value)} for name, value in values.items()])
-
-    # ---- torrents ----
-
-    def keep_torrent(self, document: bytes) -> str:
-        """See `JobStore.keep_torrent`."""
-        name = hashlib.sha256(document).hexdigest()
-        with self._writing(0) as (connection, _):
-            connection.execute(queries.KEEP_TORRENT, {"id": name, "document": document})
-        return name
-
-    def torrents(self, names: Iterable[str]) -> dict[str, bytes]:
-        """See `JobStore.torrents`."""
-        with self._connections.reading() as connection:
-            return dict(connection.execute(queries.TORRENTS, {"ids": to_json(list(names))}).fetchall())
 
     # ---- leases ----
 
