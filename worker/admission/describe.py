@@ -118,7 +118,7 @@ def _recorded(services: Services, job: Job, outcome: Description | Fault) -> boo
 
 
 def _fetched(services: Services, job: Job) -> Description | Fault:
-    """What the file says, once it is in the store. A crash behind that leaves a file that no record names; it is found again."""
+    """What the file says, once it is in the store. A crash behind that leaves one that no record names; it is found again."""
     try:
         document = fetch(job.source.uri, torrents.TORRENT_BYTES_MAX, services.settings.allow_networks if job.guarded else None)
         if isinstance(document, Fault):

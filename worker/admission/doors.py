@@ -65,7 +65,7 @@ def accept(services: Services, asked: Sequence[Request]) -> list[Accepted | Reje
 def _new(services: Services, request: Request, id: str | None = None) -> Job:
     """The record of a request that may be taken, to be written; its `.torrent` file, if it came with one, is in the store by then.
 
-    A crash in between leaves a file that no record names: it costs its bytes, and the same request finds it again.
+    A crash in between leaves a file that no record names: the same request finds it again, or retention lets it go.
     """
     if request.document is not None:
         services.store.keep_torrent(request.document)

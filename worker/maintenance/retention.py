@@ -1,8 +1,9 @@
-"""What goes when it is old enough, or too much: finished jobs, what failed ones left behind, lines of the ledger; files when asked for.
+"""What goes when it is old enough, or too much: finished jobs and their `.torrent` files, what failed ones left behind, lines of the
+ledger; files when asked for.
 
-What is on its way, seeds, or is needed by another job stays, and so does a job while somebody has not been told of it. A record goes
-after the files it tells of. Nothing here deletes what engines work in: a failed job lets go of its transfer, and the owner of its
-engine, who alone may, clears up.
+What is on its way, seeds, or is needed by another job stays, and so does a job while somebody has not been told of it, unless that is
+a receiver of webhooks that is not there any more. A record goes after the files it tells of. Nothing here deletes what engines work in:
+a failed job lets go of its transfer, and the owner of its engine, who alone may, clears up.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from pathlib import Path
 
 from worker.jobs.directories import WORK
 from worker.jobs.events import EventType
+from worker.jobs.hooks import receivers
 from worker.jobs.model import Job
 from worker.jobs.states import TERMINAL, State
 from worker.jobs.transfer import own_id
 from worker.limits import STEP_BATCH
+from worker.maintenance import torrents
 from worker.maintenance.report import Report
 from worker.ports import Change, JobFilter, Services
 from worker.sizes import size_text
@@ -27,6 +30,8 @@ from worker.sizes import size_text
 DAY_S = 86_400.0
 #: No record goes that ended later, whatever the settings say: it counts for its user's day, and its key still tells a repeated request.
 LEAST_DAYS = 2.0
+#: A job waits so long for a receiver of its events that is not in the settings to come back; one that is there has as long for an event.
+RECEIVER_DAYS = 3.0
 #: What is left then goes the next night.
 BUDGET_S = 1_800.0
 #: Between two batches, for those who wait to write.
@@ -37,6 +42,17 @@ RUNS_KEPT = 300
 LINES_SEEN = 2_000
 ENDINGS = frozenset({EventType.COMPLETED, EventType.FAILED, EventType.CANCELLED, EventType.REFUSED})
 FAULTS_NAMED = 5
+FIGURES = (
+    "jobs_removed",
+    "jobs_untold",
+    "jobs_unheard",
+    "torrents_removed",
+    "work_let_go",
+    "files_removed",
+    "bytes_removed",
+    "runs_removed",
+)
+DELETING = "its files are being deleted"
 
 
 def run(services: Services) -> Report:
@@ -72,6 +88,7 @@ class _Round:
         self.now = self.services.clock.time()
         self.deadline = time.monotonic() + BUDGET_S
         self.volumes = {engine.directory for engine in self.services.engines.values()}
+        self.receivers = receivers(self.settings.webhook_addresses)
         self.cut = False
 
     def report(self) -> Report:
@@ -79,16 +96,18 @@ class _Round:
         if self.settings.keep_user_bytes:
             self._hold_users_to_their_bytes()
         self._remove_jobs()
+        self.done["torrents_removed"] = torrents.let_go(self.services, self._goes_on, rehearsal=self.rehearsal)
         self._remove_lines()
         done = self.done
         summary = (
-            f"{done['jobs_removed']} jobs, {done['runs_removed']} runs, files of {done['files_removed']} jobs"
-            f" ({size_text(done['bytes_removed'])}); {done['work_let_go']} failed jobs let go of what was fetched"
+            f"{done['jobs_removed']} jobs, {done['torrents_removed']} .torrent files, {done['runs_removed']} runs,"
+            f" files of {done['files_removed']} jobs ({size_text(done['bytes_removed'])});"
+            f" {done['work_let_go']} failed jobs let go of what was fetched"
         )
+        summary += f"; of {done['jobs_unheard']} jobs a receiver that is gone was not told" if done["jobs_unheard"] else ""
         summary += "; the rest goes the next time" if self.cut else ""
         summary += f"; {len(self.faults)} could not be deleted: {self.faults[0]}" if self.faults else ""
-        names = ("jobs_removed", "jobs_untold", "work_let_go", "files_removed", "bytes_removed", "runs_removed")
-        return Report(not self.faults, summary, {name: done[name] for name in names}, {"faults": self.faults[:FAULTS_NAMED]})
+        return Report(not self.faults, summary, {name: done[name] for name in FIGURES}, {"faults": self.faults[:FAULTS_NAMED]})
 
     # ---- what failed jobs left behind ----
 
@@ -136,14 +155,14 @@ class _Round:
         return directory if ours and directory.is_dir() and not directory.is_symlink() else None
 
     def _delete_files(self, job: Job, why: str) -> Job:
-        """Write down that they go, then delete them; the job as it is then."""
+        """Write down that they go, once however often it takes, then delete them; the job as it is then."""
         directory = self._directory(job)
         if directory is None or job.result is None:
             return job
-        noted = job.noted(self.now, f"its files are being deleted: {why}")
+        known = any(event.text.startswith(DELETING) for event in job.events)
+        noted = job if known else job.noted(self.now, f"{DELETING}: {why}")
         if not self.rehearsal:
-            [applied] = self.services.store.apply([Change(job, noted)])
-            if not applied.won:
+            if not known and not self.services.store.apply([Change(job, noted)])[0].won:
                 return job
             self.services.failpoints.hit("retention.noted", job.id)
             try:
@@ -184,7 +203,7 @@ class _Round:
 
     def _remove(self, jobs: Sequence[Job]) -> int:
         """Remove the records of those nobody and nothing needs; how many went, or would."""
-        untold = [job for job in jobs if job.unsent or job.unposted]
+        untold = [job for job in jobs if job.unsent or (job.unposted and not self._unheard(job))]
         self.done["jobs_untold"] += len(untold)
         free = [job for job in jobs if job not in untold and not job.seeding and not self._has_files(job)]
         shared = {job.transfer.id for job in free if job.transfer is not None}
@@ -194,11 +213,24 @@ class _Round:
         free = [job for job in free if job.transfer is None or job.transfer.id not in needed]
         if not free:
             return 0
+        self._give_up([job for job in free if job.unposted])
         removed = len(free) if self.rehearsal else store.remove(free)
         self.done["jobs_removed"] += removed
         if not self.rehearsal:
             time.sleep(PAUSE_S)
         return removed
+
+    def _unheard(self, job: Job) -> bool:
+        """True when there is nobody any more who could be told by its webhook, and has not been for long."""
+        gone = job.hook is not None and job.hook.receiver not in self.receivers
+        return gone and self._age_days(job) > RECEIVER_DAYS
+
+    def _give_up(self, jobs: Sequence[Job]) -> None:
+        """Give up the events that nobody is there to take; no other process marks these, for none knows their receiver."""
+        self.done["jobs_unheard"] += len(jobs)
+        if jobs and not self.rehearsal:
+            self.services.store.mark_posted({job.id: job.hook.past(job.version) for job in jobs if job.hook})
+            self.services.metrics.webhooks_given_up.inc(sum(len(job.unposted) for job in jobs))
 
     def _has_files(self, job: Job) -> bool:
         """True while anything lies on the disk that only this record tells of: an engine's work, or files that are to go by their age."""
