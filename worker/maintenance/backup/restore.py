@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,9 @@ from worker.maintenance.backup.manifest import Manifest, differences, read_manif
 from worker.maintenance.backup.pace import Pace
 from worker.maintenance.backup.parts import Part, read_part
 from worker.ports import Archive, Load, Table
+
+#: What comes with a collection in any kind of store: the `.torrent` files that jobs name may have been let go since.
+WITH: Mapping[str, tuple[str, ...]] = {"jobs": ("torrents",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +37,13 @@ class Restored:
 
 
 def chosen(manifest: Manifest, only: Collection[str]) -> tuple[Table, ...]:
-    """The collections of a backup that are to be restored. Raises Rejected for one that it does not have."""
+    """The collections of a backup that are to be restored, and those they are no use without. Raises Rejected for one it does not have."""
     names = [table.name for table in manifest.tables]
     unknown = sorted(set(only) - set(names))
     if unknown:
         raise Rejected("only", f"{manifest.name} has no {', '.join(unknown)}", fix=f"it has {', '.join(names)}")
-    return tuple(table for table in manifest.tables if not only or table.name in only)
+    asked = {*only, *(needed for name in only for needed in WITH.get(name, ()))}
+    return tuple(table for table in manifest.tables if not only or table.name in asked)
 
 
 def restore(
@@ -70,7 +74,8 @@ def restore(
     """
     manifest = read_manifest(directory, key, sealed=True)
     wanted = chosen(manifest, only)
-    with disk(data_dir or directory), closing(archive.load(pace.spend, only=only)) as load:
+    tables = [table.name for table in wanted] if only else ()
+    with disk(data_dir or directory), closing(archive.load(pace.spend, only=tables)) as load:
         fill(directory, manifest, key, load, pace)
         pace.begin("comparing what was restored")
         found = load.settle()
