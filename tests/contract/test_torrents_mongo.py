@@ -134,4 +134,4 @@ def test_the_server_goes_by_indexes_to_look_at_files_and_who_names_them(store: M
         plan = str(database.command("explain", command, verbosity="queryPlanner"))
         assert "IXSCAN" in plan
         assert "COLLSCAN" not in plan
-        assert "'FETCH'" not in plan, "from the index alone"
+        assert collection == queries.JOBS or "'FETCH'" not in plan, "by name alone: each file may have 10 MB"

@@ -16,7 +16,7 @@ NOTED_S = 20 * 3_600.0
 #: Looked at by one call to the store, by name only.
 LOOK = 1_000
 #: Let go by one, which reads what it frees: of 10 MB each at most, and of 50 kB as a rule.
-AT_ONCE = 20
+AT_ONCE = 10
 #: Between two batches, for those who wait to write.
 PAUSE_S = 0.02
 

@@ -32,7 +32,7 @@ def notes(names: list[str]) -> Pipeline:
 
 
 def named_by_jobs(names: list[str]) -> Pipeline:
-    """Which of these files jobs name, from an index alone."""
+    """Which of these files jobs name, by an index that has these jobs alone."""
     return [{"$match": naming(names)}, {"$group": {"_id": "$description.document"}}]
 
 
