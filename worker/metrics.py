@@ -64,6 +64,7 @@ class Metrics:
         self.pool_used = gauge("haul_pool_connections_in_use", "Connections that are lent", ["pool"])
         self.pool_waited = seconds("haul_pool_wait_seconds", "What a call waited for a connection", ["pool"])
         self.pool_events = counter("haul_pool_events", "What became of connections", ["pool", "outcome"])
+        self.given_way = counter("haul_space_given_way_bytes", "Bytes fetched that waiting jobs let go of, so that another could go on")
         self.ended = counter("haul_jobs_ended", "Jobs that ended", ["state", "cause"])
         self.bytes = counter("haul_downloaded_bytes", "Bytes of jobs that are done", ["engine"])
         # Of the last capture of a baseline by the clock; `haul baseline compare` says which.

@@ -98,6 +98,7 @@ class Settings(BaseSettings):
     give_up_s: float = Field(default=7 * 86_400.0, gt=0)
     seed_hours: float = Field(default=72.0, gt=0)
     space_reserve: int = SPACE_RESERVE_BYTES
+    space_patience_s: float = Field(default=900.0, gt=0)
     probe: Literal["always", "never"] = "always"
     aria2c: str | None = None
     qbittorrent: str | None = None

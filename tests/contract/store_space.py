@@ -86,6 +86,15 @@ class SpaceSuite(StoreFixtures):
         store.record_progress(rows, lease_of(store))
         assert kept(store) == {Promised("aria2", None, 990 + 4 + 7, 1011)}
 
+    def test_of_unknown_size_what_is_claimed_is_kept_until_the_engine_knows_more(self, store: JobStore) -> None:
+        job = running(store, replace(sized("a", None), least=30, claim=70))
+        assert store.get([job.id])[job.id] == job
+        assert kept(store) == {Promised("aria2", None, 70, 70)}
+        store.record_progress({job.id: Progress(allocated=40)}, lease_of(store))
+        assert kept(store) == {Promised("aria2", None, 30, 70)}
+        store.record_progress({job.id: Progress(total=50, allocated=40)}, lease_of(store))
+        assert kept(store) == {Promised("aria2", None, 10, 50)}
+
     def test_of_a_torrent_the_selected_files_are_kept(self, store: JobStore) -> None:
         whole, some = described(a_job("a")), described(a_job("b", select=(1,)))
         assert some.description is not None

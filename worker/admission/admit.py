@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from worker import sharing
+from worker.admission import standstill
 from worker.admission.batch import Batch
 from worker.admission.follow import Leaders
 from worker.admission.queue import belongs
 from worker.admission.turns import Turns, holdings, moved, planned
 from worker.admission.views import seen_now
 from worker.jobs.model import Job
-from worker.jobs.states import Cause, State
+from worker.jobs.states import State
 from worker.limits import ADMIT_LEASE_S, SHORT_LOOK, STEP_BUDGET_S
 from worker.ports import Lease, Services, Step, WaitingJob, WaitingLine
 
@@ -52,6 +53,8 @@ def admit(services: Services, limit: int) -> int:
         applied = services.store.apply(batch.changes, lease) if batch.changes else []
         if applied:
             services.failpoints.hit("admit.recorded")
+        if not applied:
+            applied = standstill.end(services, views, space, short, now, lease)
         left = [a.job for a in applied if a.won and a.job is not None and (a.job.state is not State.QUEUED or a.job.following)]
     _let_know(services, left)
     if heads.users:
@@ -65,15 +68,16 @@ def admit(services: Services, limit: int) -> int:
 
 def _let_know(services: Services, left: Sequence[Job]) -> None:
     """Let the index and the next steps know who does not wait for a turn any more."""
-    refused = sum(job.state is State.FAILED for job in left)
+    failed = [job for job in left if job.state is State.FAILED]
     if left:
         services.coordinator.drop_waiting([job.id for job in left])
         services.failpoints.hit("admit.dropped")
     sharing.stay(services, [job for job in left if job.following])
     if any(job.state is State.SUBMITTING for job in left):
         services.nudger.nudge(Step.START)
-    if refused:
-        services.metrics.ended.labels(State.FAILED, Cause.REFUSED).inc(refused)
+    for job in failed:
+        services.metrics.ended.labels(job.state, job.cause or "").inc()
+    if failed:
         services.nudger.nudge(Step.NOTIFY)
 
 

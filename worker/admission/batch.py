@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from worker import sharing
+from worker.admission import standstill
 from worker.admission.decide import TRIED_AGAIN, Admit, EngineView, Reject, Wait, decide
 from worker.admission.follow import Leaders
 from worker.admission.hosts import hosts_now
@@ -106,8 +108,7 @@ class Batch:
         if isinstance(decision, Admit):
             decision = self._trials.wait(job) or self._hosts.wait(job) or decision
         if isinstance(decision, Reject):
-            refusal = NoRoom("size", decision.text, fix="choose a smaller one, or ask the operator for a larger disk")
-            self.changes.append(Change(job, refused(job, refusal, self._services.clock.time())))
+            self.changes.append(Change(job, _never(job, decision.text, self._services.clock.time())))
         elif isinstance(decision, Wait):
             self._waits.append((job, decision))
         else:
@@ -118,9 +119,9 @@ class Batch:
         view = self._room[decision.engine]
         self._room[decision.engine] = replace(view, live=view.live + 1, outstanding=view.outstanding + (expected(job) or 0))
         self._balance = self._balance.moved_on()
+        admitted = self._submitting(job, decision.engine)
         self._space.take(job, decision.engine)
         self._hosts.took(job)
-        admitted = self._submitting(job, decision.engine)
         self._trials.took(admitted)
         self._leaders.add(admitted)
         self._starts.append((job, admitted))
@@ -147,10 +148,25 @@ class Batch:
         text = None if job.reason in TRIED_AGAIN else f"admitted to {engine}"  # it may come back many times
         if moves:  # what another engine allocated is of no use to this one, on whose volume all of it is owed
             self.anew[job.id] = Progress(0, job.progress.total)
-        at = self._services.clock.time()
-        return job.moved(State.SUBMITTING, at, text, transfer=transfer, attempt=attempt, reason=None, follows=None)
+        at, least, claim = self._services.clock.time(), max(job.least, self._space.least(job, engine)), self._space.claim(job, engine)
+        changes: dict[str, Any] = {
+            "transfer": transfer,
+            "attempt": attempt,
+            "reason": None,
+            "follows": None,
+            "least": least,
+            "claim": claim,
+        }
+        return job.moved(State.SUBMITTING, at, text, **changes)
 
     def _waiting(self, job: Job, wait: Wait, short_since: float | None) -> Job:
         told = job.short_since == short_since or (bool(job.events) and job.events[-1].text.startswith("waits: "))
         text = None if told else wait.text
         return job.noted(self._services.clock.time(), text, reason=Reason(wait.reason), short_since=short_since)
+
+
+def _never(job: Job, text: str, at: float) -> Job:
+    """A job that no volume has room for: refused for its size, or failed once it has filled all of one, which is free again then."""
+    if expected(job) is None:
+        return standstill.filled(job, text, at)
+    return refused(job, NoRoom("size", text, fix="choose a smaller one, or ask the operator for a larger disk"), at)

@@ -22,7 +22,7 @@ from pathlib import Path
 from worker.jobs.directories import allocated_bytes, standing
 from worker.jobs.model import Job
 from worker.jobs.needs import expected, promised
-from worker.jobs.states import Reason
+from worker.jobs.states import Reason, State
 from worker.limits import FREE_BYTES_MIN, SHORT_PATIENCE_S
 from worker.ports import EngineSnapshot, Promised, Services
 from worker.sizes import size_text
@@ -79,6 +79,7 @@ class Space:
         self._devices = devices
         self._reserve = reserve
         self._held: dict[Device, tuple[str, int]] = {}
+        self._first: dict[Device, str] = {}
         self._kept: dict[str, int] = {}
         self.whole: dict[str, int] = {}
 
@@ -90,9 +91,17 @@ class Space:
             most = None if volume.size is None else volume.size - self._reserve
             if size is not None and most is not None and size > most:
                 return Shortage(too_large(size, most), never=True)
+            least = self.least(job, engine)
+            if least and most is not None and least + FREE_BYTES_MIN > most:
+                return Shortage(
+                    f"{size_text(least)} are not all of it, and the disk has room for {size_text(max(0, most))} at most", never=True
+                )
+            if least and self._first.get(device, job.id) != job.id:
+                return Shortage("its size is not known, and another of unknown size, which was asked for earlier, goes first")
             room = volume.available(self._reserve) + self._own(job, device)
             if need > room:
-                return Shortage(f"{_needing(size, need)}, {size_text(max(0, room))} are free and not promised to other jobs")
+                needing = f"{size_text(least)} are not all of it" if least else _needing(size, need)
+                return Shortage(f"{needing}, {size_text(max(0, room))} are free and not promised to other jobs")
             holder, held = self._held.get(device, (job.id, 0))
             if holder != job.id and need > room - held:
                 return Shortage(f"{_needing(size, need)}, and a job that has waited longer for {size_text(held)} goes first")
@@ -105,11 +114,14 @@ class Space:
 
     def take(self, job: Job, engine: str) -> None:
         """Promise the job what it needs there."""
+        claimed = self.claim(job, engine) - self.kept(job, engine)
         for device, need in self._needs(job, engine):
             volume = self._volumes[device]
-            self._volumes[device] = replace(volume, owed=volume.owed + need - self._own(job, device))
+            self._volumes[device] = replace(volume, owed=volume.owed + max(need, claimed) - self._own(job, device))
             if self._held.get(device, ("", 0))[0] == job.id:
                 del self._held[device]
+            if self._first.get(device) == job.id:
+                del self._first[device]
 
     def hold(self, job: Job, engines: Iterable[str], now: float) -> None:
         """Let nobody pass a job whose turn it is to go first (`goes_first`), on the volume that has most of what it needs.
@@ -128,6 +140,50 @@ class Space:
         for device, need in self._needs(job, best):
             self._held.setdefault(device, (job.id, need))
 
+    def prefer(self, job: Job, engines: Iterable[str]) -> None:
+        """Let nobody of unknown size who found the disk full start before this one, if it is such a one and can; the first one counts."""
+        for name in engines:
+            if self.least(job, name) and self.shortage(job, name) is None:
+                self._first.setdefault(self._devices[name], job.id)
+
+    def device(self, engine: str) -> Device | None:
+        """The device that an engine works on; None when it is not known."""
+        return self._devices.get(engine)
+
+    def place(self, out: str) -> Device | None:
+        """The device of a directory that the owner named; its volume is looked at when it is met first."""
+        found = _seen(standing(out))
+        if found is None:
+            return None
+        self._volumes.setdefault(*found)
+        return found[0]
+
+    def least(self, job: Job, engine: str) -> int:
+        """Bytes that are known not to be all of a job of unknown size, for it found the disk full with them; 0 for others."""
+        if expected(job) is not None:
+            return 0
+        full = job.state is State.QUEUED and job.reason is Reason.SPACE
+        return max(job.least, self.kept(job, engine) if full else 0)
+
+    def claim(self, job: Job, engine: str) -> int:
+        """Bytes to be kept for a job of unknown size that found the disk full: as much again as it had, if there is so much.
+
+        So those that wait as it does are not started beside it, to fill with it what was made free for one of them.
+        """
+        here, least = self._devices.get(engine), self.least(job, engine)
+        if here is None or not least:
+            return 0
+        room = self._volumes[here].available(self._reserve) + self._own(job, here)
+        return self.kept(job, engine) + min(max(0, room), max(least, FREE_BYTES_MIN))
+
+    def takes(self, job: Job, engine: str) -> int:
+        """Bytes it takes there from the start; of unknown size a byte more than there are, and more once it found the disk full."""
+        size = expected(job)
+        if size is not None:
+            return size
+        least = self.least(job, engine)
+        return max(least, self.kept(job, engine)) + (FREE_BYTES_MIN if least or job.reason is Reason.SPACE else 1)
+
     def include(self, kept: Iterable[Promised]) -> None:
         """Take off what was promised before. Of a volume that is not seen nothing counts as allocated."""
         for row in kept:
@@ -135,7 +191,7 @@ class Space:
             here = self._devices.get(row.engine)
             if here is not None:
                 self._owe(here, row.whole if isinstance(here, str) else row.owed)
-            there = self._device_of(row.out) if row.out is not None else None
+            there = self.place(row.out) if row.out is not None else None
             if there is not None and there != here:
                 self._owe(there, row.whole)
 
@@ -143,17 +199,15 @@ class Space:
         self._volumes[device] = replace(self._volumes[device], owed=self._volumes[device].owed + size)
 
     def _needs(self, job: Job, engine: str) -> list[tuple[Device, int]]:
-        """What the job needs of which device. One of unknown size needs a byte, and more once it found the disk full."""
-        here, size = self._devices.get(engine), expected(job)
-        if size is None:
-            size = FREE_BYTES_MIN if job.reason is Reason.SPACE else 1
-        needs = [] if here is None else [(here, max(0, size - self._kept_of(job, engine)))]
-        there = self._device_of(job.out) if job.out is not None else None
-        return needs if there in (None, here) else [*needs, (there, size)]
+        """What the job needs of which device."""
+        here, whole = self._devices.get(engine), self.takes(job, engine)
+        needs = [] if here is None else [(here, max(0, whole - self.kept(job, engine)))]
+        there = self.place(job.out) if job.out is not None else None
+        return needs if there in (None, here) else [*needs, (there, whole)]
 
-    def _kept_of(self, job: Job, engine: str) -> int:
+    def kept(self, job: Job, engine: str) -> int:
         """What lies in the engine's work directory of the job, as it is now where it can be seen."""
-        if job.transfer is None or job.transfer.engine != engine:
+        if job.transfer is None or job.transfer.engine != engine or engine not in self._devices:
             return 0
         if isinstance(self._devices[engine], str):
             return job.progress.allocated
@@ -165,18 +219,12 @@ class Space:
         """What is owed to the job itself there, from before it had to wait."""
         if job.transfer is None or promised(job) is None:
             return 0
-        size, here = expected(job) or 0, self._devices.get(job.transfer.engine)
+        size, here = expected(job), self._devices.get(job.transfer.engine)
+        if size is None:
+            size = promised(job) or 0
         if device == here:
             return size if isinstance(here, str) else max(0, size - job.progress.allocated)
-        return size if job.out is not None and device == self._device_of(job.out) else 0
-
-    def _device_of(self, out: str) -> Device | None:
-        """The device of a directory that the owner named; its volume is looked at when it is met first."""
-        found = _seen(standing(out))
-        if found is None:
-            return None
-        self._volumes.setdefault(*found)
-        return found[0]
+        return size if job.out is not None and device == self.place(job.out) else 0
 
 
 def look(services: Services, snapshots: Mapping[str, EngineSnapshot]) -> Space:

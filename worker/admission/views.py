@@ -24,8 +24,11 @@ def seen_now(services: Services, short: Sequence[Job], now: float) -> tuple[dict
     snapshots = services.coordinator.snapshots()
     space = look(services, snapshots)
     views = engine_views(services, snapshots, space, now)
+    able = {job.id: [view.name for view in able_engines(job, views) if view.alive and not view.draining] for job in short}
     for job in short:
-        space.hold(job, [view.name for view in able_engines(job, views) if view.alive and not view.draining], now)
+        space.hold(job, able[job.id], now)
+    for job in sorted(short, key=lambda job: (job.created_at, job.id)):
+        space.prefer(job, able[job.id])
     return views, space
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from worker.admission import drains, explain
+from worker.admission import drains, explain, standstill
 from worker.admission.decide import Admit, Decision, Reject, Wait, decide
 from worker.admission.hosts import hosts_now
 from worker.admission.rates import crowded, without_token
@@ -110,13 +110,16 @@ def _queued(services: Services, job: Job) -> Why:
 
 def _decision(services: Services, job: Job, now: float) -> Decision:
     """As the next admission would decide, were it this job's turn."""
-    views, space = seen_now(services, services.store.short_of_space(SHORT_LOOK), now)
+    short = services.store.short_of_space(SHORT_LOOK)
+    views, space = seen_now(services, short, now)
     held = holdings(services.store.slot_counts(), services.tiers)
     decision = crowded(services.tiers.fresh(), views.values()) or decide(job, views, now, space, balance_now(services))
     if isinstance(decision, Admit) or (isinstance(decision, Wait) and decision.reason is Reason.SLOTS):
         decision = limited(job, held, services.tiers) or decision
     if isinstance(decision, Admit):
         decision = Trials(services, views, now).wait(job) or hosts_now(services).wait(job) or decision
+    if isinstance(decision, Wait) and decision.reason is Reason.SPACE:
+        return replace(decision, text=decision.text + standstill.told(services, views, space, short, job, now))
     return without_token(services, job, now) or decision if isinstance(decision, Admit) else decision
 
 

@@ -97,6 +97,8 @@ class Job:
         phase_at: store clock; since when it has its phase.
         engine_deaths: engines that died soon after they were given it, since it last ran well; see `worker.jobs.suspects`.
         trial_s: how long it has to run before such a death is not laid to it any more, once it is tried apart from others.
+        least: bytes on the disk that were not all of it when that was full; 0 when nobody knows such a number.
+        claim: bytes kept for it from then on, while nobody knows its size.
     """
 
     id: str
@@ -145,6 +147,8 @@ class Job:
     phase_at: float = 0.0
     engine_deaths: int = 0
     trial_s: float = 0.0
+    least: int = 0
+    claim: int = 0
 
     @property
     def terminal(self) -> bool:

@@ -19,14 +19,15 @@ def expected(job: Job) -> int | None:
 
 
 def promised(job: Job) -> int | None:
-    """Bytes that were announced, 0 when none were, of a job for which space is kept on its engine's volume; None when none is.
+    """Bytes that were announced, or else claimed, of a job for which space is kept on its engine's volume; None when none is.
 
     Space is kept from admission on until it has ended: while it is paused, and while it waits for another try. A job that
     found the disk full gives up what was kept for it, and is admitted anew.
     """
     if job.transfer is None or job.terminal or (job.state is State.QUEUED and job.reason is Reason.SPACE):
         return None
-    return announced(job) or 0
+    size = announced(job)
+    return job.claim if size is None else size
 
 
 def short_since(job: Job) -> float | None:
