@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.admission.space import Space, Volume
-from worker.admission.standstill import Waiter, filled, let_go, way_out
+from worker.admission.standstill import LAST, NEVER, Waiter, filled, let_go, way_out
 from worker.jobs.model import Job, Progress, Transfer, new_job
 from worker.jobs.needs import expected, promised
 from worker.jobs.probe import Probe
@@ -26,9 +26,9 @@ def unsized(name: str, asked: float, held: int) -> Waiter:
     return Waiter(name, asked, held + FREE_BYTES_MIN, held, sized=False)
 
 
-def outcome(*waiters: Waiter, room: int = 0, long: bool = True) -> tuple[str, str, bool] | None:
+def outcome(*waiters: Waiter, room: int = 0) -> tuple[str, str, bool] | None:
     """Who lets go, for whom, and whether for good."""
-    way = way_out(waiters, room, long=long)
+    way = way_out(waiters, room)
     return None if way is None else (way.giver.id, way.other.id, way.final)
 
 
@@ -37,8 +37,8 @@ def outcome(*waiters: Waiter, room: int = 0, long: bool = True) -> tuple[str, st
 
 def test_of_two_that_hold_half_a_disk_each_the_younger_lets_go() -> None:
     pair = unsized("old", 1, 500 * MIB), unsized("young", 2, 500 * MIB)
-    assert outcome(*pair, long=False) == ("young", "old", False)
-    assert outcome(*reversed(pair), long=False) == ("young", "old", False)
+    assert outcome(*pair) == ("young", "old", False)
+    assert outcome(*reversed(pair)) == ("young", "old", False)
 
 
 def test_of_several_the_youngest_lets_go_first_and_who_holds_nothing_has_nothing_to_give() -> None:
@@ -46,15 +46,22 @@ def test_of_several_the_youngest_lets_go_first_and_who_holds_nothing_has_nothing
     assert outcome(*three, Waiter("d", 4, 300 * MIB)) == ("c", "a", False)
 
 
-def test_while_one_can_go_on_nobody_lets_go() -> None:
+def test_nobody_lets_go_for_one_that_has_the_room_it_needs() -> None:
     pair = unsized("old", 1, 500 * MIB), unsized("young", 2, 500 * MIB)
-    assert outcome(*pair, room=FREE_BYTES_MIN) is None
-    assert outcome(*pair, Waiter("small", 3, 5 * MIB), room=5 * MIB) is None
+    assert outcome(*pair, room=FREE_BYTES_MIN) is None, "it waits for something else"
+    assert outcome(*pair, Waiter("held back", 0, 5 * MIB), room=5 * MIB) == ("young", "old", False)
+
+
+def test_what_failed_ones_left_behind_goes_first() -> None:
+    pair = unsized("old", 1, 400 * MIB), unsized("young", 2, 400 * MIB)
+    assert outcome(*pair, Waiter("failed", LAST, NEVER, 200 * MIB)) == ("failed", "old", False)
+    assert outcome(Waiter("new", 9, 5 * MIB), Waiter("failed", LAST, NEVER, 200 * MIB)) == ("failed", "new", False)
+    assert outcome(Waiter("huge", 9, ROOM), Waiter("failed", LAST, NEVER, 200 * MIB)) is None, "it would help nobody"
 
 
 def test_one_that_would_not_fit_even_then_is_passed_over_and_its_own_bytes_stay() -> None:
     waiters = Waiter("huge", 1, 5 * ROOM, 10 * MIB), unsized("a", 2, 400 * MIB), unsized("b", 3, 400 * MIB)
-    assert outcome(*waiters, long=False) == ("b", "a", False)
+    assert outcome(*waiters) == ("b", "a", False)
 
 
 def test_one_that_has_begun_goes_before_an_older_one_that_has_not() -> None:
@@ -63,12 +70,11 @@ def test_one_that_has_begun_goes_before_an_older_one_that_has_not() -> None:
 
 
 def test_what_an_older_one_can_be_helped_by_is_given_up_by_the_one_that_holds_it() -> None:
-    assert outcome(Waiter("older", 1, 600 * MIB), unsized("runaway", 2, ROOM), long=False) == ("runaway", "older", False)
+    assert outcome(Waiter("older", 1, 600 * MIB), unsized("runaway", 2, ROOM)) == ("runaway", "older", False)
 
 
-def test_an_older_one_that_cannot_be_helped_gives_way_to_a_younger_one_but_later() -> None:
+def test_an_older_one_that_cannot_be_helped_gives_way_to_a_younger_one() -> None:
     runaway, small = unsized("runaway", 1, ROOM), Waiter("small", 2, 5 * MIB)
-    assert outcome(runaway, small, long=False) is None
     assert outcome(runaway, small) == ("runaway", "small", True), "of unknown size: it had all the room there is"
     large = Waiter("large", 1, 2 * ROOM, ROOM)
     assert outcome(large, small) == ("large", "small", False), "its size is known: it waits for what it needs"
@@ -94,7 +100,7 @@ def test_whoever_lets_go_does_so_for_one_that_fits_in_the_end_and_the_older_neve
     most = room + sum(waiter.held for waiter in waiters)
     assert way.giver.held > 0
     assert way.other.takes <= most, "it would fit with the others away"
-    assert all(waiter.takes - waiter.held > room for waiter in waiters), "nobody could go on"
+    assert way.other.takes - way.other.held > room, "and does not fit now"
     if way.giver.order < way.other.order:
         assert way.giver.takes > most, "nobody but outsiders could have helped it"
     assert way_out(list(reversed(waiters)), room) == way, "whatever the order they are met in"
@@ -118,8 +124,9 @@ def test_a_job_that_lets_go_keeps_its_place_and_knows_what_was_not_enough() -> N
 
 
 def test_a_job_that_filled_all_of_a_disk_has_failed_and_keeps_nothing() -> None:
-    new = filled(waiting(transfer=Transfer("t", "a", 1, "/w", 0.0)), "it filled the disk", 5.0)
+    new = filled(waiting(transfer=Transfer("t", "a", 1, "/w", 0.0)), 8, "it filled the disk", 5.0)
     assert (new.state, new.cause, new.transfer, new.handed) == (State.FAILED, Cause.DISK, None, 1)
+    assert new.least == 8, "or another try would fill it again"
     assert new.events[-1].data == {"cause": "disk", "reason": "it filled the disk"}
 
 
@@ -225,7 +232,7 @@ class Model:
                 self.jobs[job.id] = moved.moved(State.DOWNLOADING, 0.0, None)
                 self.running.add(job.id)
             elif short.never:
-                self.jobs[job.id] = replace(filled(job, short.text, 0.0), progress=Progress())
+                self.jobs[job.id] = replace(filled(job, 0, short.text, 0.0), progress=Progress())
 
     def run(self) -> None:
         """Bytes come until one ends, or finds the disk full."""
@@ -248,11 +255,11 @@ class Model:
         """Whether somebody let go."""
         space, waiting = self.space(), self.waiting()
         waiters = [Waiter(j.id, j.created_at, space.takes(j, "a"), self.held(j.id), expected(j) is not None) for j in waiting]
-        way = way_out(waiters, self.free, long=False) or way_out(waiters, self.free)
+        way = way_out(waiters, self.free)
         if way is None:
             return False
         giver = self.jobs[way.giver.id]
-        new = filled(giver, "", 0.0) if way.final else let_go(giver, way.giver.held, 0.0, 0.0)
+        new = filled(giver, 0, "", 0.0) if way.final else let_go(giver, way.giver.held, 0.0, 0.0)
         self.jobs[giver.id] = replace(new, progress=Progress(0, giver.progress.total))
         self.ways.append((giver.id, way.other.id))
         return True

@@ -12,13 +12,14 @@ from worker import pipeline
 from worker.admission import space
 from worker.admission.admit import admit
 from worker.admission.doors import record
+from worker.admission.idle import OUTSIDERS
 from worker.admission.space import Volume
-from worker.admission.standstill import OUTSIDERS
 from worker.engines.volume import NO_SPACE
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Request, Source, SourceKind, new_job
 from worker.jobs.probe import Probe
 from worker.jobs.states import Action, Cause, Reason, State
+from worker.ports import Fault
 from worker.supervision import board
 from worker.supervision.settle import SPACE_RETRY_S
 
@@ -115,7 +116,7 @@ def test_two_that_fill_a_disk_between_them_go_on_one_after_the_other(disk: Disk)
     old, young = disk.full()
     disk.admit(PATIENCE_S - 60)
     assert (disk.holds(old), disk.holds(young)) == (True, True), "bytes are dear"
-    assert "others that wait, too, hold 500.0 MiB of it; this one lets go of 500.0 MiB in about" in disk.why(young)
+    assert "others that wait or failed hold 500.0 MiB of it; this one lets go of 500.0 MiB in about" in disk.why(young)
     assert "; one of them lets go of 500.0 MiB in about" in disk.why(old)
 
     disk.admit(60)
@@ -173,6 +174,37 @@ def test_a_standstill_begins_anew_when_one_of_those_who_hold_the_disk_begins_to_
     assert not disk.holds(young)
 
 
+def test_a_standstill_begins_anew_after_anything_ran_on_the_disk(disk: Disk) -> None:
+    old, young = disk.full()
+    assert disk.job(old).still_since == disk.now
+    disk.admit(100)
+    disk.foreign = -20 * MB
+    small = disk.wants(1 * MB)
+    disk.admit(1)
+    disk.admit(1)
+    assert disk.states(old, young, small) == ["space", "space", "downloading"]
+    assert disk.job(old).still_since is None
+    pipeline.control(disk.services, small, Action.CANCEL)
+    disk.tick(3)
+    disk.foreign = 0
+    disk.admit(PATIENCE_S)
+    disk.admit(PATIENCE_S - 10)
+    assert disk.holds(young)
+    disk.admit(10)
+    assert not disk.holds(young)
+
+
+def test_a_standstill_is_known_to_whoever_admits_next(disk: Disk) -> None:
+    old, young = disk.full()
+    disk.admit(1)
+    disk.take_over()
+    disk.services = replace(disk.services, owner="another")
+    disk.admit(PATIENCE_S - 10)
+    assert disk.holds(young)
+    disk.admit(10)
+    assert (disk.holds(old), disk.holds(young)) == (True, False)
+
+
 def test_what_users_paused_is_not_touched_and_those_who_wait_are_told_of_it(disk: Disk) -> None:
     old, young = disk.wants(), disk.wants()
     disk.admit()
@@ -197,6 +229,11 @@ def test_one_that_had_all_the_room_there_is_fails_in_the_end_when_others_wait_fo
     assert disk.states(runaway) == ["space"], "it is in nobody's way, and somebody may make room"
     small = disk.wants(100 * MB)
     disk.admit(1)
+    disk.admit(1)
+    assert "; one of them lets go of 700.0 MiB in about" in disk.why(small)
+    disk.admit(OUTSIDERS * PATIENCE_S - 10)
+    assert disk.holds(runaway), "somebody may still make room"
+    disk.admit(10)
     job = disk.job(runaway)
     assert (job.state, job.cause, job.transfer) == (State.FAILED, Cause.DISK, None)
     assert job.events[-1].type is EventType.FAILED
@@ -239,3 +276,23 @@ def test_one_that_fills_the_whole_volume_fails_at_once(disk: Disk) -> None:
     job = disk.job(id)
     assert (job.state, job.cause, job.transfer) == (State.FAILED, Cause.DISK, None)
     assert job.message == "1000.0 MiB are not all of it, and the disk has room for 984.0 MiB at most"
+
+
+def test_what_a_failed_one_left_behind_goes_before_what_those_who_wait_have(disk: Disk) -> None:
+    failed, old, young = disk.wants(), disk.wants(), disk.wants()
+    disk.admit()
+    disk.fetches(failed, 200 * MB)
+    disk.engine.fail(disk.at_engine(failed), Fault(Cause.FORBIDDEN, False, "no"))
+    disk.tick()
+    for id in (old, young):
+        disk.fills(id, 400 * MB)
+    disk.admit(SPACE_RETRY_S + 1)
+    assert disk.states(failed, old, young) == ["failed", "space", "space"]
+    disk.admit(PATIENCE_S)
+    assert [disk.holds(id) for id in (failed, old, young)] == [False, True, True]
+    assert told(disk.job(failed))[-1].endswith("for nothing on the disk could go on; another try begins anew")
+    disk.seen_anew()
+    disk.admit(SPACE_RETRY_S)
+    assert disk.states(old, young) == ["downloading", "space"]
+    pipeline.control(disk.services, failed, Action.RETRY)
+    assert disk.job(failed).state is State.QUEUED

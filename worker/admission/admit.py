@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from worker import sharing
-from worker.admission import standstill
+from worker.admission import idle
 from worker.admission.batch import Batch
 from worker.admission.follow import Leaders
 from worker.admission.queue import belongs
@@ -54,7 +54,7 @@ def admit(services: Services, limit: int) -> int:
         if applied:
             services.failpoints.hit("admit.recorded")
         if not applied:
-            applied = standstill.end(services, views, space, short, now, lease)
+            applied = idle.end(services, views, space, short, now, lease)
         left = [a.job for a in applied if a.won and a.job is not None and (a.job.state is not State.QUEUED or a.job.following)]
     _let_know(services, left)
     if heads.users:

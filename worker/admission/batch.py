@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from worker import sharing
-from worker.admission import standstill
 from worker.admission.decide import TRIED_AGAIN, Admit, EngineView, Reject, Wait, decide
 from worker.admission.follow import Leaders
 from worker.admission.hosts import hosts_now
 from worker.admission.quotas import refused, too_large
 from worker.admission.rates import crowded, spend_starts
 from worker.admission.space import Space
+from worker.admission.standstill import filled
 from worker.admission.trials import Trials
 from worker.admission.turns import Turns
 from worker.admission.views import balance_now
@@ -108,7 +108,7 @@ class Batch:
         if isinstance(decision, Admit):
             decision = self._trials.wait(job) or self._hosts.wait(job) or decision
         if isinstance(decision, Reject):
-            self.changes.append(Change(job, _never(job, decision.text, self._services.clock.time())))
+            self.changes.append(Change(job, self._never(job, decision.text)))
         elif isinstance(decision, Wait):
             self._waits.append((job, decision))
         else:
@@ -164,9 +164,9 @@ class Batch:
         text = None if told else wait.text
         return job.noted(self._services.clock.time(), text, reason=Reason(wait.reason), short_since=short_since)
 
-
-def _never(job: Job, text: str, at: float) -> Job:
-    """A job that no volume has room for: refused for its size, or failed once it has filled all of one, which is free again then."""
-    if expected(job) is None:
-        return standstill.filled(job, text, at)
-    return refused(job, NoRoom("size", text, fix="choose a smaller one, or ask the operator for a larger disk"), at)
+    def _never(self, job: Job, text: str) -> Job:
+        """A job that no volume has room for: refused for its size, or failed once it has filled all of one, which is free again then."""
+        at = self._services.clock.time()
+        if expected(job) is None:
+            return filled(job, max(self._space.least(job, name) for name in self._room), text, at)
+        return refused(job, NoRoom("size", text, fix="choose a smaller one, or ask the operator for a larger disk"), at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from worker.admission import drains, explain, standstill
+from worker.admission import drains, explain, idle
 from worker.admission.decide import Admit, Decision, Reject, Wait, decide
 from worker.admission.hosts import hosts_now
 from worker.admission.rates import crowded, without_token
@@ -119,7 +119,7 @@ def _decision(services: Services, job: Job, now: float) -> Decision:
     if isinstance(decision, Admit):
         decision = Trials(services, views, now).wait(job) or hosts_now(services).wait(job) or decision
     if isinstance(decision, Wait) and decision.reason is Reason.SPACE:
-        return replace(decision, text=decision.text + standstill.told(services, views, space, short, job, now))
+        return replace(decision, text=decision.text + idle.told(services, views, space, short, job, now))
     return without_token(services, job, now) or decision if isinstance(decision, Admit) else decision
 
 

@@ -99,6 +99,7 @@ class Job:
         trial_s: how long it has to run before such a death is not laid to it any more, once it is tried apart from others.
         least: bytes on the disk that were not all of it when that was full; 0 when nobody knows such a number.
         claim: bytes kept for it from then on, while nobody knows its size.
+        still_since: store clock; since when nothing has run on the disk it waits for, should others have to let go of it for this one.
     """
 
     id: str
@@ -149,6 +150,7 @@ class Job:
     trial_s: float = 0.0
     least: int = 0
     claim: int = 0
+    still_since: float | None = None
 
     @property
     def terminal(self) -> bool:
@@ -231,7 +233,7 @@ class Job:
             ValueError: the move is not in the table of `worker.jobs.states`.
         """
         check(self.state, to)
-        return self.noted(at, text, event=event, data=data, state=to, short_since=None, **changes)
+        return self.noted(at, text, event=event, data=data, state=to, short_since=None, still_since=None, **changes)
 
     def noted(
         self,
