@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from tests.e2e.stack import Stack, digest, sha256, story
+from tests.e2e.stack import Stack, digest, eventually, sha256, story
 from tests.faults.catalogue import fault
-from tests.faults.test_disk import Small, free, small_volume
-from worker.jobs.states import TERMINAL, State
+from tests.faults.test_disk import Small, fill, free, small_volume
+from worker.jobs.states import TERMINAL, Cause, Reason, State
 
 MIB = 1024 * 1024
 VOLUME = 128 * MIB
@@ -61,3 +61,25 @@ def test_two_downloads_of_unknown_size_that_fill_a_disk_are_done_one_after_the_o
         assert ended == ids
         assert [sum(STANDSTILL in event.text for event in job.events) for job in (first, second)] == [0, 1]
         assert stack.told(ids[1])[-1] == "job.completed"
+
+
+@fault(
+    "A download of unknown size, larger than all the room there is, has filled the disk, and others wait",
+    provoked="a tmpfs of 128 MiB with 40 MiB of somebody else's, a file of 400 MiB without a length, then one of 30 MiB",
+    holds="it fails with the cause `disk`, in words, what it fetched is deleted, and the other ends as done with the right bytes",
+)
+def test_a_download_that_can_never_be_complete_gives_way_to_one_that_can(tmp_path: Path) -> None:
+    with Impatient(tmp_path / "s") as stack, small_volume(stack.downloads, VOLUME / 1_000_000):
+        stack.work()
+        fill(stack.downloads, VOLUME - 40 * MIB)
+        runaway = stack.ask(f"nolength/runaway?size={400 * MIB}&rate={RATE}", "u")
+        eventually(lambda: stack.job(runaway).reason is Reason.SPACE, "it fills the disk", seen=lambda: story(stack.job(runaway)))
+        other = stack.ask(f"file/other?size={30 * MIB}", "v")
+        job = stack.until(runaway, "failed", timeout_s=TIMEOUT_S)
+        assert job.cause is Cause.DISK
+        assert job.message is not None
+        assert "all the room there was for it" in job.message
+        assert stack.told(runaway) == ["job.queued", "job.started", "job.failed"]
+        stack.until(other, "done", timeout_s=TIMEOUT_S)
+        stack.check_delivered(other, digest(30 * MIB))
+        print(f"{story(stack.job(runaway))}\n{story(stack.job(other))}")

@@ -19,7 +19,7 @@ from worker.jobs.events import EventType
 from worker.jobs.model import Job, Request, Source, SourceKind, new_job
 from worker.jobs.probe import Probe
 from worker.jobs.states import Action, Cause, Reason, State
-from worker.ports import Fault
+from worker.ports import Change, Fault
 from worker.supervision import board
 from worker.supervision.settle import SPACE_RETRY_S
 
@@ -48,11 +48,11 @@ class Disk(Machine):
     def free(self) -> int:
         return max(0, SIZE - self.foreign - sum(size for path, size in self.held.items() if Path(path).is_dir()))
 
-    def wants(self, size: int | None = None) -> str:
+    def wants(self, size: int | None = None, priority: int = 0) -> str:
         """A job of so many bytes, or of as many as nobody knows, that waits for its turn."""
         self._asked += 1
         source = Source(SourceKind.MAGNET, f"magnet:?xt=urn:btih:{self._asked:040x}")  # of its own, or they would share a download
-        job = new_job(Request(source, "u", f"k{self._asked}"), self._asked)
+        job = new_job(Request(source, "u", f"k{self._asked}", priority=priority), self._asked)
         record(self.services, [job if size is None else replace(job, probe=Probe(size))])
         return job.id
 
@@ -172,6 +172,38 @@ def test_a_standstill_begins_anew_when_one_of_those_who_hold_the_disk_begins_to_
     assert disk.holds(young)
     disk.admit(1)
     assert not disk.holds(young)
+
+
+def test_room_that_comes_back_is_for_the_one_asked_for_first_whosever_turn_it_is(disk: Disk) -> None:
+    old, young = disk.wants(), disk.wants(priority=9)
+    disk.admit()
+    for id in (old, young):
+        disk.fills(id, SIZE // 2)
+    disk.admit(SPACE_RETRY_S + 1)
+    disk.foreign = -RESERVE - 20 * MB
+    disk.admit(SPACE_RETRY_S + 1)
+    assert disk.states(old, young) == ["downloading", "space"]
+    job = disk.job(old)
+    assert (job.least, job.claim) == (SIZE // 2, SIZE // 2 + 20 * MB), "and all of it is kept for it"
+    assert disk.states(disk.wants(1 * MB)) == ["queued"]
+
+
+@pytest.mark.parametrize("state", [State.FINISHING, State.QUEUED])
+def test_while_one_is_put_in_place_or_is_tried_again_soon_nobody_lets_go(disk: Disk, state: State) -> None:
+    third = disk.wants()
+    disk.admit()
+    if state is State.FINISHING:
+        disk.engine.complete(disk.at_engine(third))
+        disk.tick()
+    else:
+        job = disk.job(third)
+        later = job.moved(State.QUEUED, 0.0, "again later", reason=Reason.SCHEDULE, not_before=1e9)
+        assert disk.services.store.apply([Change(job, later)])[0].won
+    old, young = disk.full()
+    disk.admit(10 * PATIENCE_S)
+    disk.admit(10 * PATIENCE_S)
+    assert disk.job(third).state is state
+    assert (disk.holds(old), disk.holds(young)) == (True, True)
 
 
 def test_a_standstill_begins_anew_after_anything_ran_on_the_disk(disk: Disk) -> None:
