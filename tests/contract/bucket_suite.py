@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.contract.coordinator_suite import Make, until
+from tests.contract.coordinator_suite import CoordinatorFixtures, Make, until
 from worker.jobs.tiers import Bucket
 from worker.ports import Coordinator
 
@@ -23,15 +22,7 @@ def near(value: float) -> object:
     return pytest.approx(value, abs=0.2)
 
 
-class BucketSuite:
-    @pytest.fixture
-    def make(self) -> Iterator[Make]:
-        raise NotImplementedError
-
-    @pytest.fixture
-    def redis(self, make: Make) -> Coordinator:
-        return make()
-
+class BucketSuite(CoordinatorFixtures):
     def test_a_full_bucket_lets_its_burst_through_and_no_more(self, redis: Coordinator) -> None:
         waits = redis.take_tokens([[SLOW]] * 8)
         assert waits[:5] == [0] * 5

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from tests.contract.bucket_suite import BucketSuite
-from tests.contract.coordinator_suite import CoordinatorSuite, Make, event, request, waiting
+from tests.contract.coordinator_contract import CoordinatorSuite
+from tests.contract.coordinator_suite import Make, event, request, waiting
 from worker.coordination.bounds import Bounds
 from worker.coordination.fake import FakeCoordinator, Memory
 from worker.jobs.errors import Transient
@@ -15,22 +16,21 @@ from worker.limits import RECLAIM_S
 from worker.ports import Coordinator, StreamReset
 
 
-class TestFakeCoordinator(CoordinatorSuite):
+class InMemory:
     @pytest.fixture
     def make(self) -> Make:
         memory = Memory()
         return lambda **bounds: FakeCoordinator(memory=memory, bounds=Bounds(**bounds))
 
+
+class TestFakeCoordinator(InMemory, CoordinatorSuite):
     def write_text(self, coordinator: Coordinator, text: bytes) -> None:
         assert isinstance(coordinator, FakeCoordinator)
         coordinator.offer_text(text.decode(errors="surrogateescape"))
 
 
-class TestFakeBuckets(BucketSuite):
-    @pytest.fixture
-    def make(self) -> Make:
-        memory = Memory()
-        return lambda **bounds: FakeCoordinator(memory=memory, bounds=Bounds(**bounds))
+class TestFakeBuckets(InMemory, BucketSuite):
+    """Tokens, too."""
 
 
 def test_it_runs_on_an_injected_clock() -> None:

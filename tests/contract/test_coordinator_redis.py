@@ -19,7 +19,8 @@ import pytest
 import redis as client
 
 from tests.contract.bucket_suite import SLOW, BucketSuite
-from tests.contract.coordinator_suite import CoordinatorSuite, Make, event, ids_of, moved, request, snapshot, until, waiting
+from tests.contract.coordinator_contract import CoordinatorSuite
+from tests.contract.coordinator_suite import Make, event, ids_of, moved, request, snapshot, until, waiting
 from tests.servers import own_redis
 from tests.tcp_proxy import TcpProxy
 from worker.cli.servers import Server, free_port
@@ -113,7 +114,9 @@ def every_call(redis: Coordinator) -> list[Callable[[], object]]:
     ]
 
 
-class TestRedisCoordinator(CoordinatorSuite):
+class OnRedis:
+    """On a Valkey, then on a Redis; `raw` looks past the coordinator."""
+
     @pytest.fixture
     def make(self, any_redis: Server, key_prefix: str) -> Iterator[Make]:
         self.keys, self.raw = Keys(key_prefix), client.Redis.from_url(any_redis.url)
@@ -121,6 +124,8 @@ class TestRedisCoordinator(CoordinatorSuite):
             yield make
         self.raw.close()
 
+
+class TestRedisCoordinator(OnRedis, CoordinatorSuite):
     def write_text(self, coordinator: Coordinator, text: bytes) -> None:
         self.raw.xadd(self.keys.intake, {"body": text})
 
@@ -244,14 +249,7 @@ class TestRedisCoordinator(CoordinatorSuite):
         assert 200 <= self.raw.xlen(self.keys.events) <= 400
 
 
-class TestRedisBuckets(BucketSuite):
-    @pytest.fixture
-    def make(self, any_redis: Server, key_prefix: str) -> Iterator[Make]:
-        self.keys, self.raw = Keys(key_prefix), client.Redis.from_url(any_redis.url)
-        with maker(any_redis.url, key_prefix) as make:
-            yield make
-        self.raw.close()
-
+class TestRedisBuckets(OnRedis, BucketSuite):
     def test_a_bucket_is_kept_until_it_is_full_again(self, redis: RedisCoordinator) -> None:
         redis.take_tokens([[Bucket("b", 100, 50)]] * 10)
         assert 0 < self.raw.pttl(self.keys.bucket("b")) <= 500
