@@ -1,0 +1,42 @@
+"""Token buckets on a real Valkey and a real Redis."""
+
+from __future__ import annotations
+
+import struct
+import time
+from math import inf, nan
+
+import pytest
+
+from tests.contract.bucket_suite import SLOW, BucketSuite
+from tests.contract.coordinator_suite import until
+from tests.contract.redis.coordinators import OnRedis
+from worker.coordination.redis import RedisCoordinator
+from worker.jobs.tiers import Bucket
+
+
+def level(tokens: float, at_us: float, line_us: float) -> bytes:
+    """What is kept of a bucket."""
+    return struct.pack("<ddd", tokens, at_us, line_us)
+
+
+class TestRedisBuckets(OnRedis, BucketSuite):
+    def test_a_bucket_is_kept_until_it_is_full_again(self, redis: RedisCoordinator) -> None:
+        redis.take_tokens([[Bucket("b", 100, 50)]] * 10)
+        assert 0 < self.raw.pttl(self.keys.bucket("b")) <= 500
+        until(lambda: not self.raw.exists(self.keys.bucket("b")))
+        redis.take_tokens([[Bucket("b", 1, 5)]] * 15, line_s=60.0)
+        assert self.raw.pttl(self.keys.bucket("b")) > 5_000, "the line is longer"
+
+    @pytest.mark.parametrize("value", [b"", b"x", b"1 2 3", b"\xff" * 24, level(1e300, 0, 0), level(nan, nan, nan), level(inf, -inf, inf)])
+    def test_what_a_stranger_wrote_there_lets_at_most_a_burst_through(self, redis: RedisCoordinator, value: bytes) -> None:
+        self.raw.set(self.keys.bucket("slow"), value)
+        assert redis.take_tokens([[SLOW]] * 10).count(0) <= SLOW.burst
+        assert redis.take_tokens([[SLOW]]) != [0]
+
+    def test_after_the_server_s_clock_was_set_back_tokens_come_as_before_and_nobody_is_sent_far_away(self, redis: RedisCoordinator) -> None:
+        later = (int(time.time()) + 3_600) * 1_000_000
+        self.raw.set(self.keys.bucket("b"), level(0.5, later, later + 5_000_000))
+        [wait] = redis.take_tokens([[Bucket("b", 2, 5)]], line_s=20.0)
+        assert 0 < wait <= 1
+        assert until(lambda: redis.take_tokens([[Bucket("b", 2, 5)]]) == [0])
