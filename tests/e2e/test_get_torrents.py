@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.engines import newest_aria2c_program, qbittorrent_program
+from tests.e2e.haul import Haul, processes_of
 from tests.e2e.stack import SERVICES
-from tests.e2e.test_first_two_minutes import Haul, processes_of
 from tests.origin import Origin, content
 from tests.torrents import FILES, Seeder, pack, web_seeded
 

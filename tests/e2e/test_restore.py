@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.e2e.haul import Haul, processes_of, stack_up
 from tests.e2e.stack import SERVICES, digest, eventually, sha256
-from tests.e2e.test_first_two_minutes import Haul, processes_of, stack_up
 from tests.origin import Origin
 from worker.cli.lock import running
 

@@ -10,7 +10,7 @@ import pytest
 from pymongo import MongoClient
 
 from tests.contract.store_jobs import a_job
-from tests.e2e.test_first_two_minutes import Haul
+from tests.e2e.haul import Haul
 from tests.e2e.test_restore import brought_back
 from tests.faults.catalogue import fault
 from tests.faults.test_disk import fill, small_volume

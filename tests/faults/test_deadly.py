@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.haul import Haul, stack_up
 from tests.e2e.stack import Stack, digest, eventually, sha256, story
 from tests.e2e.test_failover import ask, check
-from tests.e2e.test_first_two_minutes import Haul, stack_up
 from tests.faults.catalogue import fault
 from tests.origin import Origin
 from tests.torrents import bencode
