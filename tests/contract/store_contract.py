@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.contract.store_counts import CountSuite
+from tests.contract.store_documents import TorrentSuite
 from tests.contract.store_engines import EngineSuite
 from tests.contract.store_hooks import HookSuite
 from tests.contract.store_leases import LeaseSuite
@@ -13,7 +14,6 @@ from tests.contract.store_runs import RunSuite
 from tests.contract.store_server import ServerSuite
 from tests.contract.store_sharing import SharingSuite
 from tests.contract.store_sweeps import SweepSuite
-from tests.contract.store_torrents import TorrentSuite
 from tests.contract.store_writes import WriteSuite
 
 
