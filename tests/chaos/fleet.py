@@ -13,7 +13,7 @@ from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from tests.e2e.engines import Aria2, EngineItself, Qbittorrent, aria2c_program, qbittorrent_program
-from tests.e2e.stack import Program
+from tests.e2e.processes import Program
 from tests.mongodb import MongoServer
 from tests.origin import Origin
 from tests.receivers import Receiver

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.engines import newest_aria2c_program
+from tests.e2e.processes import CeleryWorker
 from tests.e2e.reports import mongodb_of_stacks, pytest_runtest_makereport
-from tests.e2e.stack import CeleryWorker, Stack
+from tests.e2e.stack import Stack
 
 __all__ = ["mongodb_of_stacks", "pytest_runtest_makereport"]
 

@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import multiprocessing
 import os
 import sqlite3
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from tests.e2e.engines import Aria2, EngineItself, Qbittorrent, aria2c_program, qbittorrent_program
+from tests.e2e.processes import CeleryWorker, ForkedWorker, Program, Worker
+from tests.e2e.waiting import TIMEOUT_S, eventually
 from tests.mongodb import own_database
 from tests.origin import Origin, content
 from tests.servers import redis_program
 from worker import pipeline, wiring
-from worker.cli import tether
 from worker.cli.qbittorrent import start_qbittorrent
 from worker.cli.servers import Server, start_aria2c, start_valkey
 from worker.jobs.errors import Rejected
@@ -38,23 +34,9 @@ from worker.settings import Settings, load
 #: True when the stacks rest on MongoDB and Redis.
 SERVICES = {"": False, "services": True}[os.environ.get("HAUL_TEST_STACK", "")]
 MONGODB = "HAUL_TEST_MONGODB_URL"
-POLL_S = 0.05
-TIMEOUT_S = 60.0
 #: What aria2 may fetch again after a break: its disk cache and what is on the way, on a slow line far less.
 SLACK_BYTES = 256 * 1024
 LOG_TAIL_LINES = 80
-
-T = TypeVar("T")
-
-
-def eventually(look: Callable[[], T], what: str, timeout_s: float = TIMEOUT_S, seen: Callable[[], object] | None = None) -> T:
-    """The first true value of `look`; when there is none in time, fails with what was seen last (`seen`, or the value itself)."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := look()):
-        if time.monotonic() >= deadline:
-            raise AssertionError(f"not within {timeout_s:g} s: {what}; seen last: {seen() if seen else value!r}")
-        time.sleep(POLL_S)
-    return value
 
 
 @functools.cache
@@ -67,106 +49,6 @@ def sha256(path: str | Path) -> str:
     """SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class Worker(Protocol):
-    """A worker process with a supervisor in it."""
-
-    @property
-    def pid(self) -> int: ...
-
-    def kill(self) -> None:
-        """SIGKILL, and wait."""
-
-    def stop(self) -> int:
-        """SIGTERM, and wait; the exit code."""
-
-    def ended(self) -> int | None:
-        """The exit code, or None while it runs."""
-
-
-class Program:
-    """A Python program of the stack (`python -m …`) in a process of its own; its log goes to the stack's, it ends when we do."""
-
-    def __init__(self, environment: Mapping[str, str], log: Path, *program: str) -> None:
-        module = [sys.executable, "-W", "ignore", "-m", *program]
-        tethered = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *module]
-        with log.open("ab") as sink:
-            self._process = subprocess.Popen(tethered, env={**os.environ, **environment}, stdout=sink, stderr=sink)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def signal(self, number: int) -> None:
-        """Send a signal, if it runs."""
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def stop(self) -> int:
-        """SIGTERM, and wait; the exit code."""
-        self._process.terminate()
-        return self._process.wait(40)
-
-    def ended(self) -> int | None:
-        return self._process.poll()
-
-
-class CeleryWorker(Program):
-    """`celery -A worker worker -P threads --supervise`, as an operator starts it."""
-
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
-        super().__init__(environment, log, "celery", "-A", "worker", "worker", "-P", "threads", "-c", "4", "--supervise")
-
-
-#: `multiprocessing` looks after every child at each start; two threads that read one child's end lose its exit code.
-_REAPING = threading.Lock()
-
-
-class ForkedWorker:
-    """`run_worker` in a fork of a process that has loaded it: up in a tenth of the time."""
-
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(
-            ["worker.celery", "worker.tasks", "worker.coordination.redis", "worker.engines.registry", "worker.store", "celery.app.amqp"]
-        )
-        self._process = context.Process(target=_work, args=(dict(environment), str(log), os.getpid()), daemon=True)
-        with _REAPING:
-            self._process.start()
-
-    @property
-    def pid(self) -> int:
-        return int(self._process.pid or 0)
-
-    def kill(self) -> None:
-        self._process.kill()
-        eventually(lambda: self.ended() is not None, "a killed worker is gone", 10)
-
-    def stop(self) -> int:
-        self._process.terminate()
-        eventually(lambda: self.ended() is not None, "a stopped worker is gone", 40)
-        return int(self._process.exitcode if self._process.exitcode is not None else -1)
-
-    def ended(self) -> int | None:
-        with _REAPING:
-            return self._process.exitcode
-
-
-def _work(environment: dict[str, str], log: str, parent: int) -> None:
-    sink = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os.dup2(sink, 1)
-    os.dup2(sink, 2)
-    os.environ.update(environment)
-    from worker import logs
-    from worker.celery import run_worker
-
-    settings = load()
-    logs.configure(settings.log_level, settings.log_format)
-    sys.exit(run_worker(settings))
 
 
 class Stack:

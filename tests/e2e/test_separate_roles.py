@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.e2e.stack import Program, Stack, digest, eventually
+from tests.e2e.processes import Program
+from tests.e2e.stack import Stack, digest, eventually
 from tests.origin import content
 from tests.torrents import pack, web_seeded
 from worker.cli.servers import free_port

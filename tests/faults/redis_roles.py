@@ -11,7 +11,8 @@ from typing import Any
 
 from redis import Redis
 
-from tests.e2e.stack import Program, Stack, digest, eventually
+from tests.e2e.processes import Program
+from tests.e2e.stack import Stack, digest, eventually
 from tests.tcp_proxy import TcpProxy
 
 PREFORK = ("celery", "-A", "worker", "worker", "--pool", "prefork", "--concurrency", "3", "--without-gossip", "--without-mingle")

@@ -18,7 +18,8 @@ import pytest
 from redis import Redis
 
 from tests.e2e.engines import aria2c_program, qbittorrent_program
-from tests.e2e.stack import SLACK_BYTES, CeleryWorker, Stack, Worker, digest, eventually, redis_of_stacks
+from tests.e2e.processes import CeleryWorker, Worker
+from tests.e2e.stack import SLACK_BYTES, Stack, digest, eventually, redis_of_stacks
 from tests.faults.catalogue import fault
 from tests.faults.outage import START_S, Watch
 from tests.mongodb import MongoServer, mongo_server

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.engines import aria2c_program, qbittorrent_program
-from tests.e2e.stack import SLACK_BYTES, CeleryWorker, Stack, Worker, digest, eventually, metalink, sha256
+from tests.e2e.processes import CeleryWorker, Worker
+from tests.e2e.stack import SLACK_BYTES, Stack, digest, eventually, metalink, sha256
 from tests.faults.catalogue import fault
 from tests.faults.downloads import ENGINES, RATE, ask, check, served
 from tests.origin import content

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.engines import aria2c_program, qbittorrent_program
-from tests.e2e.stack import SLACK_BYTES, Stack, Worker, eventually, story
+from tests.e2e.processes import Worker
+from tests.e2e.stack import SLACK_BYTES, Stack, eventually, story
 from tests.faults.catalogue import fault
 from tests.faults.downloads import ENGINES, RATE, ask, check, put_right, served
 from tests.tcp_proxy import TcpProxy

@@ -21,7 +21,8 @@ from pymongo import MongoClient
 from redis import Redis
 
 from tests.contract.counting import Counting
-from tests.e2e.stack import SLACK_BYTES, Program, Stack, Worker, digest, eventually
+from tests.e2e.processes import Program, Worker
+from tests.e2e.stack import SLACK_BYTES, Stack, digest, eventually
 from tests.faults.apart import StoreApart
 from tests.faults.catalogue import fault
 from tests.faults.load import SHARE, check_told

@@ -15,7 +15,8 @@ import pytest
 import requests
 from redis import Redis
 
-from tests.e2e.stack import CeleryWorker, Stack, eventually
+from tests.e2e.processes import CeleryWorker
+from tests.e2e.stack import Stack, eventually
 from tests.faults.catalogue import fault
 from tests.faults.redis_roles import (
     SOON_S,

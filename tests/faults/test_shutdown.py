@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.e2e.stack import SERVICES, Program, Stack, digest, eventually, sha256
+from tests.e2e.processes import Program
+from tests.e2e.stack import SERVICES, Stack, digest, eventually, sha256
 from tests.faults.apart import StoreApart
 from tests.faults.catalogue import fault
 from tests.faults.load import Load, children, processes_of

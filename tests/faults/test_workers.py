@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.e2e.stack import Program, Stack, digest, eventually
+from tests.e2e.processes import Program
+from tests.e2e.stack import Stack, digest, eventually
 from tests.faults.catalogue import fault
 from tests.faults.impatient import VISIBILITY_S, ran
 from tests.faults.load import Load, check_told, children
