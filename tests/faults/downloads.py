@@ -8,17 +8,23 @@ from typing import Any
 
 from tests.e2e.stack import Stack, digest
 from tests.origin import content
-from tests.torrents import pack, web_seeded
+from tests.torrents import Pack, pack, web_seeded
 
 ENGINES = ("aria2", "qbittorrent")
 #: Bytes a second of a slow download.
 RATE = 300_000
+#: What is told of a job that goes well.
+DONE = ["job.queued", "job.started", "job.completed"]
+
+
+def seeded(stack: Stack, name: str, size: int, rate: int = 0) -> Pack:
+    """A torrent of one file, which the origin serves at /doc/INFOHASH/`name`."""
+    return web_seeded(stack.origin, pack({name: content(size, len(name))}, name=name, single=True), rate=rate)
 
 
 def ask_torrent(stack: Stack, name: str, size: int, rate: int = RATE, **spec: Any) -> str:
     """Ask for a torrent of one file, `name`, with a web seed; the job's id."""
-    made = web_seeded(stack.origin, pack({name: content(size, len(name))}, name=name, single=True), rate=rate)
-    return stack.ask(None, name, torrent=base64.b64encode(made.document).decode(), **spec)
+    return stack.ask(None, name, torrent=base64.b64encode(seeded(stack, name, size, rate).document).decode(), **spec)
 
 
 def ask(stack: Stack, engine: str, name: str, size: int, rate: int = RATE, **spec: Any) -> str:

@@ -5,13 +5,9 @@ A dead holder's lease ends by itself after half a minute. Scenarios that wait fo
 
 from __future__ import annotations
 
-import base64
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,20 +15,13 @@ from tests.e2e.engines import aria2c_program, qbittorrent_program
 from tests.e2e.processes import CeleryWorker, Worker
 from tests.e2e.stack import SLACK_BYTES, Stack, digest, eventually, metalink, sha256
 from tests.faults.catalogue import fault
-from tests.faults.downloads import ENGINES, RATE, ask, check, served
-from tests.origin import content
-from tests.torrents import Pack, pack, web_seeded
+from tests.faults.deaths import RECOVERY_S, TAKEOVER_S, dying, taken_over, together
+from tests.faults.downloads import DONE, ENGINES, RATE, ask, ask_torrent, check, seeded, served
 from worker.cli.qbittorrent import start_qbittorrent
 from worker.cli.servers import Server, start_aria2c
 from worker.client import Client
-from worker.limits import LEASE_S
 
 SIZE = 200_000
-#: From a kill until another process looks after the engine: the rest of the lease, a look of the next one, and some time to start.
-TAKEOVER_S = LEASE_S + 8
-RECOVERY_S = 75
-
-DONE = ["job.queued", "job.started", "job.completed"]
 
 
 @pytest.fixture(scope="module")
@@ -53,30 +42,10 @@ def qbittorrent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.stop()
 
 
-def together(scenarios: Mapping[str, Callable[[], object]]) -> None:
-    """Run all at once; fails with what went wrong in each."""
-    with ThreadPoolExecutor(len(scenarios)) as pool:
-        running = {name: pool.submit(scenario) for name, scenario in scenarios.items()}
-    wrong = {name: error for name, future in running.items() if (error := future.exception())}
-    assert not wrong, "\n\n".join(f"{name}: {type(error).__name__}: {error}" for name, error in wrong.items())
-
-
-def doomed(stack: Stack, point: str, count: int = 1) -> Worker:
-    """A worker that dies when it passes the point that often."""
-    return stack.work(ready=False, HAUL_FAILPOINT=f"{point}:kill:{count}")
-
-
-def dies(stack: Stack, worker: Worker) -> None:
-    """The worker reaches the point at which it is to die."""
-    eventually(lambda: worker.ended() is not None, "the worker dies", RECOVERY_S, stack.tail)
-    assert worker.ended() == -signal.SIGKILL, stack.tail()
-
-
-def taken_over(stack: Stack) -> Worker:
-    """The next worker, once it looks after the engines."""
-    second = stack.work(ready=False)
-    eventually(lambda: stack.owner() == second.pid, "the next one takes over", TAKEOVER_S, stack.tail)
-    return second
+@pytest.fixture
+def servers(aria2: Server, qbittorrent: Server) -> Mapping[str, Server]:
+    """Both."""
+    return {"aria2": aria2, "qbittorrent": qbittorrent}
 
 
 # ---- two at once ----
@@ -123,13 +92,12 @@ def test_two_workers_and_two_supervisors_download_each_of_a_hundred_jobs_once(pa
 def crash_at(point: str, directory: Path, aria2: Server) -> None:
     """The worker dies at a point; the next one finishes what it had begun."""
     with Stack(directory, servers={"aria2": aria2}) as stack, Client(stack.redis.url) as client:
-        first = doomed(stack, point)
-        two = metalink(stack.origin, "two.meta4", {"a.bin": (SIZE, 2), "b.bin": (SIZE, 3)})
-        uris = [stack.origin.url(f"file/one.bin?size={SIZE}&seed=1"), two]
-        one, several = [
-            ticket.id for ticket in client.enqueue_many([{"uri": uri, "user": directory.name, "key": uri[-9:]} for uri in uris])
-        ]
-        dies(stack, first)
+        with dying(stack, point):
+            two = metalink(stack.origin, "two.meta4", {"a.bin": (SIZE, 2), "b.bin": (SIZE, 3)})
+            uris = [stack.origin.url(f"file/one.bin?size={SIZE}&seed=1"), two]
+            one, several = [
+                ticket.id for ticket in client.enqueue_many([{"uri": uri, "user": directory.name, "key": uri[-9:]} for uri in uris])
+            ]
         taken_over(stack)
 
         stack.until_all([one, several], timeout_s=RECOVERY_S)
@@ -188,18 +156,12 @@ def test_a_job_whose_worker_dies_behind_the_engine_is_done_once(tmp_path: Path, 
 # ---- torrents ----
 
 
-def seeded(stack: Stack, name: str, size: int, rate: int = 0) -> Pack:
-    """A torrent of one file, which the origin serves at /doc/INFOHASH/`name`."""
-    return web_seeded(stack.origin, pack({name: content(size, len(name))}, name=name, single=True), rate=rate)
-
-
 def torrents_crash_at(point: str, directory: Path, servers: Mapping[str, Server]) -> None:
     """The worker dies while torrents run on both engines; the next one finishes each once."""
     with Stack(directory, engines=ENGINES, servers=servers) as stack:
-        first = doomed(stack, point)
-        sizes = {f"{directory.name}-{engine}-{n}": (engine, SIZE * (n + 1)) for n in range(2) for engine in ENGINES}
-        ids = {name: ask_torrent(stack, engine, name, size, SIZE) for name, (engine, size) in sizes.items()}
-        dies(stack, first)
+        with dying(stack, point):
+            sizes = {f"{directory.name}-{engine}-{n}": (engine, SIZE * (n + 1)) for n in range(2) for engine in ENGINES}
+            ids = {name: ask_torrent(stack, name, size, SIZE, engine=engine) for name, (engine, size) in sizes.items()}
         taken_over(stack)
 
         stack.until_all(list(ids.values()), timeout_s=RECOVERY_S)
@@ -211,21 +173,15 @@ def torrents_crash_at(point: str, directory: Path, servers: Mapping[str, Server]
             assert served(stack, name) <= size + SLACK_BYTES, "it was downloaded once"
 
 
-def ask_torrent(stack: Stack, engine: str, name: str, size: int, rate: int = 0, **spec: Any) -> str:
-    """As `downloads.ask`, a torrent for either engine."""
-    return stack.ask(None, name, engine=engine, torrent=base64.b64encode(seeded(stack, name, size, rate).document).decode(), **spec)
-
-
 def torrents_of_a_bot_crash_at(point: str, directory: Path, servers: Mapping[str, Server]) -> None:
     """One comes with its request, one by its address; the worker dies while it keeps one of them."""
     with Stack(directory, engines=ENGINES, servers=servers) as stack, Client(stack.redis.url) as client:
-        first = doomed(stack, point)
-        names = (f"{directory.name} upload", f"{directory.name} by address")
-        upload, fetched = (seeded(stack, name, SIZE) for name in names)
-        address = stack.origin.document(f"{directory.name}.torrent", fetched.document)
-        asked = [{"torrent": upload.document}, {"uri": address}]
-        tickets = client.enqueue_many([{"user": directory.name, "key": str(n), **spec} for n, spec in enumerate(asked)])
-        dies(stack, first)
+        with dying(stack, point):
+            names = (f"{directory.name} upload", f"{directory.name} by address")
+            upload, fetched = (seeded(stack, name, SIZE) for name in names)
+            address = stack.origin.document(f"{directory.name}.torrent", fetched.document)
+            asked = [{"torrent": upload.document}, {"uri": address}]
+            tickets = client.enqueue_many([{"user": directory.name, "key": str(n), **spec} for n, spec in enumerate(asked)])
         taken_over(stack)
 
         stack.until_all([ticket.id for ticket in tickets], timeout_s=RECOVERY_S)
@@ -239,15 +195,14 @@ def seeding_ends_in_a_crash_at(point: str, directory: Path, servers: Mapping[str
     """The worker dies while it ends the seeding of a torrent; the next one ends it, and the file in place stays."""
     name = directory.name
     with Stack(directory, engines=("qbittorrent",), servers=servers) as stack:
-        first = doomed(stack, point)
-        id = ask_torrent(stack, "qbittorrent", name, SIZE, seed_ratio=9.0)
-        stack.until(id, "done", timeout_s=RECOVERY_S)
-        assert stack.job(id).seeding
-        told = stack.told(id, RECOVERY_S)
-        [row] = stack.qbittorrent.rows(tag=stack.gid(stack.job(id)))
-        eventually(lambda: stack.work_directory(id).exists(), "the engine keeps its copy")
-        stack.qbittorrent.ask("torrents/delete", hashes=row["hash"], deleteFiles="false")
-        dies(stack, first)
+        with dying(stack, point):
+            id = ask_torrent(stack, name, SIZE, rate=0, engine="qbittorrent", seed_ratio=9.0)
+            stack.until(id, "done", timeout_s=RECOVERY_S)
+            assert stack.job(id).seeding
+            told = stack.told(id, RECOVERY_S)
+            [row] = stack.qbittorrent.rows(tag=stack.gid(stack.job(id)))
+            eventually(lambda: stack.work_directory(id).exists(), "the engine keeps its copy")
+            stack.qbittorrent.ask("torrents/delete", hashes=row["hash"], deleteFiles="false")
         taken_over(stack)
 
         eventually(lambda: not stack.job(id).seeding, "it seeds no more", RECOVERY_S, stack.tail)
@@ -265,8 +220,7 @@ TORRENTS_SEED = ("seed.removed", "seed.deleted")
     provoked=f"kill -9 at {', '.join((*TORRENTS_COME, *TORRENTS_RUN, *TORRENTS_SEED))}",
     holds="each torrent is fetched once, as its first attempt, put in place and told of in order; what seeded enough is forgotten",
 )
-def test_a_torrent_whose_worker_dies_is_done_once(tmp_path: Path, aria2: Server, qbittorrent: Server) -> None:
-    servers = {"aria2": aria2, "qbittorrent": qbittorrent}
+def test_a_torrent_whose_worker_dies_is_done_once(tmp_path: Path, servers: Mapping[str, Server]) -> None:
     kinds = {torrents_of_a_bot_crash_at: TORRENTS_COME, torrents_crash_at: TORRENTS_RUN, seeding_ends_in_a_crash_at: TORRENTS_SEED}
     together(
         {
@@ -280,15 +234,20 @@ def test_a_torrent_whose_worker_dies_is_done_once(tmp_path: Path, aria2: Server,
 # ---- what users ask for ----
 
 
+def under_way(stack: Stack, size: int, user: str) -> str:
+    """A job that downloads, with some of its bytes here."""
+    id = stack.ask(f"file/x?size={size}&rate={RATE}", user)
+    stack.until_bytes("/file/x", 100_000, RECOVERY_S)
+    stack.until(id, "downloading", timeout_s=RECOVERY_S)
+    return id
+
+
 def crash_while_cancelling(point: str, directory: Path, aria2: Server) -> None:
     """The worker dies when the wish is recorded, when aria2 has forgotten the job, or when its files are gone, too."""
     with Stack(directory, servers={"aria2": aria2}) as stack, Client(stack.redis.url) as client:
-        first = doomed(stack, point)
-        id = stack.ask(f"file/x?size=5000000&rate={RATE}", directory.name)
-        stack.until_bytes("/file/x", 100_000, RECOVERY_S)
-        stack.until(id, "downloading", timeout_s=RECOVERY_S)
-        client.control(id, "cancel")
-        dies(stack, first)
+        with dying(stack, point):
+            id = under_way(stack, 5_000_000, directory.name)
+            client.control(id, "cancel")
 
         stack.work(ready=False)
 
@@ -301,12 +260,9 @@ def crash_while_pausing(point: str, directory: Path, aria2: Server) -> None:
     """The worker dies when it has asked aria2 to pause a job and the record does not say so yet."""
     size = RATE * 4
     with Stack(directory, servers={"aria2": aria2}) as stack:
-        first = doomed(stack, point)
-        id = stack.ask(f"file/x?size={size}&rate={RATE}", directory.name)
-        stack.until_bytes("/file/x", 100_000, RECOVERY_S)
-        stack.until(id, "downloading", timeout_s=RECOVERY_S)
-        stack.act(id, "pause")
-        dies(stack, first)
+        with dying(stack, point):
+            id = under_way(stack, size, directory.name)
+            stack.act(id, "pause")
 
         stack.work(ready=False)
 
@@ -338,9 +294,8 @@ def test_what_a_user_asked_for_comes_true_though_the_worker_dies(tmp_path: Path,
 def crash_while_trying_again(point: str, directory: Path, aria2: Server) -> None:
     """The server refuses once; the worker dies when the next attempt is recorded, or when the old one is removed, too."""
     with Stack(directory, servers={"aria2": aria2}) as stack:
-        first = doomed(stack, point)
-        id = stack.ask(f"flaky/x?fails=1&status=500&size={SIZE}", directory.name)
-        dies(stack, first)
+        with dying(stack, point):
+            id = stack.ask(f"flaky/x?fails=1&status=500&size={SIZE}", directory.name)
         assert (stack.job(id).state, stack.job(id).attempt) == ("queued", 2)
         taken_over(stack)
 
@@ -354,12 +309,9 @@ def crash_while_handing_back(directory: Path, aria2: Server) -> None:
     """Somebody stops a download at aria2 itself; the worker dies when it has told aria2 to go on."""
     size = RATE * 4
     with Stack(directory, servers={"aria2": aria2}) as stack:
-        first = doomed(stack, "start.submitted", 2)
-        id = stack.ask(f"file/x?size={size}&rate={RATE}", directory.name)
-        stack.until_bytes("/file/x", 100_000, RECOVERY_S)
-        stack.until(id, "downloading", timeout_s=RECOVERY_S)
-        stack.rpc("forcePause", stack.gid(stack.job(id)))
-        dies(stack, first)
+        with dying(stack, "start.submitted", 2):
+            id = under_way(stack, size, directory.name)
+            stack.rpc("forcePause", stack.gid(stack.job(id)))
         taken_over(stack)
 
         stack.until(id, "done", timeout_s=RECOVERY_S)
@@ -372,9 +324,8 @@ def crash_while_putting_aside(directory: Path, servers: Mapping[str, Server]) ->
     """A job waits for its engine, which is full, while the other one has room; the worker dies when it is to be looked at later."""
     size = RATE * 3
     with Stack(directory, slots=1, engines=ENGINES, servers=servers) as stack:
-        first = doomed(stack, "admit.aside")
-        ids = [ask(stack, "aria2", name, size) for name in ("runs", "waits")]
-        dies(stack, first)
+        with dying(stack, "admit.aside"):
+            ids = [ask(stack, "aria2", name, size) for name in ("runs", "waits")]
         taken_over(stack)
 
         stack.until_all(ids, timeout_s=RECOVERY_S)
@@ -389,8 +340,8 @@ def crash_while_removing_an_orphan(directory: Path) -> None:
     with Stack(directory) as stack:
         slow = stack.origin.url(f"file/x?size=20000000&rate={RATE}")
         orphan = stack.rpc("addUri", [slow], {"dir": str(stack.work_directory("f" * 24) / "aria2"), "gid": "0123456789abcdef"})
-        first = doomed(stack, "orphan.found")
-        dies(stack, first)
+        with dying(stack, "orphan.found"):
+            pass
         assert stack.rpc("tellStatus", orphan, ["status"])["status"] == "active"
         taken_over(stack)
         eventually(lambda: stack.rpc("tellStatus", orphan, ["status"]) is None, "the orphan is removed", seen=stack.tail)
@@ -404,8 +355,7 @@ TRIED_AGAIN = ("tick.recorded", "spent.removed")
     provoked=f"kill -9 at {', '.join((*TRIED_AGAIN, 'start.submitted', 'admit.aside', 'orphan.found'))}",
     holds="the next worker puts it right: the second attempt is made, once; the download goes on where it was; the orphan is removed",
 )
-def test_what_was_to_be_put_right_is_put_right_though_the_worker_dies(tmp_path: Path, aria2: Server, qbittorrent: Server) -> None:
-    servers = {"aria2": aria2, "qbittorrent": qbittorrent}
+def test_what_was_to_be_put_right_is_put_right_though_the_worker_dies(tmp_path: Path, aria2: Server, servers: Mapping[str, Server]) -> None:
     again = {point: lambda point=point: crash_while_trying_again(point, tmp_path / f"again-{point}", aria2) for point in TRIED_AGAIN}
     others = {
         "handed back": lambda: crash_while_handing_back(tmp_path / "back", aria2),

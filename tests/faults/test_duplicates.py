@@ -15,8 +15,8 @@ import pytest
 from tests.e2e.engines import aria2c_program, qbittorrent_program
 from tests.e2e.stack import SLACK_BYTES, Stack, digest, eventually
 from tests.faults.catalogue import fault
-from tests.faults.downloads import RATE, served
-from tests.faults.test_crashes import DONE, RECOVERY_S, dies, doomed, taken_over, together
+from tests.faults.deaths import RECOVERY_S, dying, taken_over, together
+from tests.faults.downloads import DONE, RATE, served
 from tests.origin import content
 from tests.torrents import pack, web_seeded
 from worker.cli.qbittorrent import start_qbittorrent
@@ -75,9 +75,8 @@ def delivered(stack: Stack, ids: list[str], name: str) -> None:
 def dies_while_it_links(point: str, engine: str, directory: Path, servers: Mapping[str, Server]) -> None:
     name = directory.name
     with Stack(directory, engines=(engine,), servers=servers) as stack:
-        first = doomed(stack, point)
-        ids = ask(stack, engine, name)
-        dies(stack, first)
+        with dying(stack, point):
+            ids = ask(stack, engine, name)
         taken_over(stack)
         delivered(stack, ids, name)
 
@@ -85,10 +84,9 @@ def dies_while_it_links(point: str, engine: str, directory: Path, servers: Mappi
 def dies_while_it_hands_over(point: str, action: str, engine: str, directory: Path, servers: Mapping[str, Server]) -> None:
     name = directory.name
     with Stack(directory, engines=(engine,), servers=servers) as stack:
-        first = doomed(stack, point)
-        leader, others = led(stack, ask(stack, engine, name), name)
-        stack.act(leader, action)
-        dies(stack, first)
+        with dying(stack, point):
+            leader, others = led(stack, ask(stack, engine, name), name)
+            stack.act(leader, action)
         taken_over(stack)
 
         stack.until(leader, "cancelled" if action == "cancel" else "paused", timeout_s=RECOVERY_S)
@@ -103,9 +101,8 @@ def dies_while_it_hands_over(point: str, action: str, engine: str, directory: Pa
 def dies_while_it_lets_them_go(directory: Path, servers: Mapping[str, Server]) -> None:
     """The one download fails, and the worker dies when the others are recorded as waiting for their turn."""
     with Stack(directory, servers=servers) as stack:
-        first = doomed(stack, "share.released")
-        ids = ask(stack, "aria2", directory.name, "status/404")
-        dies(stack, first)
+        with dying(stack, "share.released"):
+            ids = ask(stack, "aria2", directory.name, "status/404")
         taken_over(stack)
         stack.until_all(ids, "failed", RECOVERY_S)
         assert {stack.told(id, RECOVERY_S)[-1] for id in ids} == {"job.failed"}

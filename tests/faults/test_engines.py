@@ -9,18 +9,17 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.engines import aria2c_program, qbittorrent_program
-from tests.e2e.processes import Worker
 from tests.e2e.stack import SLACK_BYTES, Stack, eventually, story
+from tests.faults.behind import Behind
 from tests.faults.catalogue import fault
-from tests.faults.downloads import ENGINES, RATE, ask, check, put_right, served
-from tests.tcp_proxy import TcpProxy
+from tests.faults.downloads import DONE, ENGINES, RATE, ask, check, put_right, served
 from worker import pipeline
 from worker.cli.qbittorrent import start_qbittorrent
 from worker.cli.servers import Server, start_aria2c
@@ -34,6 +33,27 @@ SIZES = {"a": RATE * 4}
 KILLED_SLACK_BYTES = 7 * RATE
 #: Until an owner has noticed, waited for its time-out, and looked again.
 AGAIN_S = 60
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """The one that the fault is about."""
+    return str(request.param)
+
+
+@pytest.fixture
+def stack(tmp_path: Path, engine: str) -> Iterator[Stack]:
+    """A stack with this engine alone, and a worker."""
+    with Stack(tmp_path / "s", engines=(engine,)) as running:
+        running.work()
+        yield running
+
+
+def running(stack: Stack, engine: str, name: str, size: int) -> str:
+    """A job some of whose bytes are here."""
+    id = ask(stack, engine, name, size)
+    eventually(lambda: served(stack, name) > RATE, "it runs", seen=stack.tail)
+    return id
 
 
 def view(stack: Stack, engine: str) -> dict[str, Any]:
@@ -56,6 +76,16 @@ def start(server: Server) -> None:
     server.await_ready()
 
 
+def each_done_once(stack: Stack, jobs: Mapping[str, str], sizes: Mapping[str, int] = SIZES) -> None:
+    """Every job, by the name of its file, was fetched once, as the first attempt; a file without a size has a megabyte."""
+    stack.until_all(list(jobs.values()), timeout_s=AGAIN_S)
+    for name, id in jobs.items():
+        check(stack, id, name, sizes.get(name, MB))
+        assert stack.job(id).attempt == 1, story(stack.job(id))
+        assert stack.told(id) == DONE
+        assert served(stack, name) <= sizes.get(name, MB) + SLACK_BYTES, "it was fetched once"
+
+
 def forget_session(stack: Stack, engine: str) -> None:
     """Delete what an engine that does not run would begin with."""
     if engine == "aria2":
@@ -72,36 +102,33 @@ def forget_session(stack: Stack, engine: str) -> None:
     provoked="kill -9 while one job runs, one is paused and one is complete but not in place; its session is deleted before the start",
     holds="each goes on where it was, as the same attempt; what was on the disk is not fetched again; each is delivered once",
 )
-@pytest.mark.parametrize("engine", ENGINES)
-def test_downloads_go_on_when_their_engine_came_back_with_nothing(tmp_path: Path, engine: str) -> None:
+def test_downloads_go_on_when_their_engine_came_back_with_nothing(stack: Stack, engine: str) -> None:
     size = RATE * 12
-    with Stack(tmp_path / "s", engines=(engine,)) as stack:
-        stack.work()
-        runs, paused = ask(stack, engine, "r", size), ask(stack, engine, "pp", size)
-        eventually(lambda: served(stack, "pp") > RATE, "some of it is here", seen=stack.tail)
-        stack.act(paused, "pause")
-        stack.until(paused, "paused")
-        eventually(lambda: stack.services.coordinator.claim("finish:quick", "test", 60), "nobody finishes anything")
-        complete = ask(stack, engine, "ccc", MB, rate=0)
-        stack.until(complete, "finishing")
-        eventually(lambda: served(stack, "r") > RATE * 4, "it runs", seen=stack.tail)
+    runs, paused = ask(stack, engine, "r", size), ask(stack, engine, "pp", size)
+    eventually(lambda: served(stack, "pp") > RATE, "some of it is here", seen=stack.tail)
+    stack.act(paused, "pause")
+    stack.until(paused, "paused")
+    eventually(lambda: stack.services.coordinator.claim("finish:quick", "test", 60), "nobody finishes anything")
+    complete = ask(stack, engine, "ccc", MB, rate=0)
+    stack.until(complete, "finishing")
+    eventually(lambda: served(stack, "r") > RATE * 4, "it runs", seen=stack.tail)
 
-        kill(stack.engines[engine].server)
-        forget_session(stack, engine)
-        start(stack.engines[engine].server)
-        stack.services.coordinator.unclaim("finish:quick", "test")
+    kill(stack.engines[engine].server)
+    forget_session(stack, engine)
+    start(stack.engines[engine].server)
+    stack.services.coordinator.unclaim("finish:quick", "test")
 
-        stack.until(complete, "done", timeout_s=AGAIN_S)
-        assert stack.job(paused).state is State.PAUSED, "it did not go on by itself"
-        stack.act(paused, "resume")
-        for id, name, bytes in ((complete, "ccc", MB), (runs, "r", size), (paused, "pp", size)):
-            stack.until(id, "done", timeout_s=AGAIN_S)
-            check(stack, id, name, bytes)
-        assert {stack.job(id).attempt for id in (runs, paused)} == {1}, story(stack.job(runs))
-        assert served(stack, "r") <= size + KILLED_SLACK_BYTES
-        assert served(stack, "pp") <= size + SLACK_BYTES
-        assert served(stack, "ccc") <= MB + SLACK_BYTES, "what is complete is not fetched again"
-        assert stack.told(runs) == ["job.queued", "job.started", "job.completed"]
+    stack.until(complete, "done", timeout_s=AGAIN_S)
+    assert stack.job(paused).state is State.PAUSED, "it did not go on by itself"
+    stack.act(paused, "resume")
+    for id, name, bytes in ((complete, "ccc", MB), (runs, "r", size), (paused, "pp", size)):
+        stack.until(id, "done", timeout_s=AGAIN_S)
+        check(stack, id, name, bytes)
+    assert {stack.job(id).attempt for id in (runs, paused)} == {1}, story(stack.job(runs))
+    assert served(stack, "r") <= size + KILLED_SLACK_BYTES
+    assert served(stack, "pp") <= size + SLACK_BYTES
+    assert served(stack, "ccc") <= MB + SLACK_BYTES, "what is complete is not fetched again"
+    assert stack.told(runs) == DONE
 
 
 # ---- hung ----
@@ -148,13 +175,11 @@ def hung(server: Server) -> Iterator[None]:
     provoked="SIGSTOP of one of two engines during a download and while another is handed over; SIGCONT 17 s later",
     holds="it is shown as down; the other engine is looked at each second and its jobs end; then all end once, as the same attempt",
 )
-@pytest.mark.parametrize("engine", ENGINES)
 def test_an_engine_that_hangs_holds_up_no_other_and_goes_on(tmp_path: Path, engine: str) -> None:
     other = next(name for name in ENGINES if name != engine)
     with Stack(tmp_path / "s", engines=ENGINES) as stack:
         stack.work()
-        runs = ask(stack, engine, "r", RATE * 5)
-        eventually(lambda: served(stack, "r") > RATE, "it runs", seen=stack.tail)
+        runs = running(stack, engine, "r", RATE * 5)
         with hung(stack.engines[engine].server):
             begun = time.monotonic()
             handed = ask(stack, engine, "hh", MB, rate=0)
@@ -167,51 +192,11 @@ def test_an_engine_that_hangs_holds_up_no_other_and_goes_on(tmp_path: Path, engi
             assert "does not answer" in pipeline.why(stack.services, later).text or stack.job(later).state is State.SUBMITTING
         assert gaps.longest_s < RPC_TIMEOUT_S / 2
 
-        for id, name, size in ((runs, "r", RATE * 5), (handed, "hh", MB), (later, "llll", MB), (unaffected, "ooo", RATE * 3)):
-            stack.until(id, "done", timeout_s=AGAIN_S)
-            check(stack, id, name, size)
-            assert stack.job(id).attempt == 1, story(stack.job(id))
-            assert stack.told(id) == ["job.queued", "job.started", "job.completed"]
-            assert served(stack, name) <= size + SLACK_BYTES, "it was fetched once"
+        each_done_once(stack, {"r": runs, "hh": handed, "llll": later, "ooo": unaffected}, {"r": RATE * 5, "ooo": RATE * 3})
         assert view(stack, engine)["up"]
 
 
 # ---- slow, cut, silent ----
-
-
-class Behind(Stack):
-    """A stack whose engines are reached through a proxy."""
-
-    def __init__(self, directory: Path, engines: Sequence[str]) -> None:
-        super().__init__(directory, engines=engines)
-        self.proxies: dict[str, TcpProxy] = {}
-
-    def work(self, *arguments: Any, **environment: Any) -> Worker:
-        """See `Stack.work`."""
-        if "qbittorrent" in self.engines:  # it looks at the port it is called by
-            self.qbittorrent.ask("app/setPreferences", json=json.dumps({"web_ui_host_header_validation_enabled": False}))
-        return super().work(*arguments, **environment)
-
-    def environment(self) -> dict[str, str]:
-        """See `Stack.environment`."""
-        found = super().environment()
-        addresses = found["HAUL_ENGINES"]
-        for name, engine in self.engines.items():
-            address = engine.server.url.rpartition("@")[2].partition("/")[0]
-            if name not in self.proxies:
-                self.proxies[name] = self._held.enter_context(TcpProxy(address))
-            addresses = addresses.replace(address, self.proxies[name].address)
-        return {**found, "HAUL_ENGINES": addresses}
-
-
-def each_done_once(stack: Stack, engine: str, jobs: dict[str, str]) -> None:
-    """Every job, by the name of its file, was fetched once, as the first attempt."""
-    stack.until_all(list(jobs.values()), timeout_s=AGAIN_S)
-    for name, id in jobs.items():
-        check(stack, id, name, SIZES.get(name, MB))
-        assert stack.job(id).attempt == 1, story(stack.job(id))
-        assert stack.told(id) == ["job.queued", "job.started", "job.completed"]
-        assert served(stack, name) <= SIZES.get(name, MB) + SLACK_BYTES, f"{engine} fetched it once"
 
 
 @fault(
@@ -219,13 +204,11 @@ def each_done_once(stack: Stack, engine: str, jobs: dict[str, str]) -> None:
     provoked="a proxy keeps each piece for 0.7 s during an order, then for 12 s, longer than a call may take, during the next one",
     holds="it works while answers come in time; then the engine is shown as down; every job ends once, as the same attempt",
 )
-@pytest.mark.parametrize("engine", ENGINES)
 def test_an_engine_that_answers_late_loses_and_doubles_nothing(tmp_path: Path, engine: str) -> None:
     with Behind(tmp_path / "s", (engine,)) as stack:
         stack.work()
         proxy = stack.proxies[engine]
-        jobs = {"a": ask(stack, engine, "a", SIZES["a"])}
-        eventually(lambda: served(stack, "a") > RATE, "it runs", seen=stack.tail)
+        jobs = {"a": running(stack, engine, "a", SIZES["a"])}
         proxy.delay(0.7)
         jobs["bb"] = ask(stack, engine, "bb", MB)
         stack.until(jobs["bb"], "downloading", "finishing", "done", timeout_s=AGAIN_S)
@@ -235,7 +218,7 @@ def test_an_engine_that_answers_late_loses_and_doubles_nothing(tmp_path: Path, e
         proxy.delay(RPC_TIMEOUT_S + 2)
         says(stack, engine, f"engine {engine}: ")  # that it gives no answer in time, or that it ended a connection that was silent
         proxy.heal()
-        each_done_once(stack, engine, jobs)
+        each_done_once(stack, jobs)
 
 
 @fault(
@@ -243,7 +226,6 @@ def test_an_engine_that_answers_late_loses_and_doubles_nothing(tmp_path: Path, e
     provoked="a proxy resets all connections ten times a second for 5 s, then takes what is sent and passes nothing on",
     holds="the engine is shown as down when it is silent; every job ends once, as the same attempt",
 )
-@pytest.mark.parametrize("engine", ENGINES)
 def test_a_broken_way_to_an_engine_loses_and_doubles_nothing(tmp_path: Path, engine: str) -> None:
     with Behind(tmp_path / "s", (engine,)) as stack:
         stack.work()
@@ -261,7 +243,7 @@ def test_a_broken_way_to_an_engine_loses_and_doubles_nothing(tmp_path: Path, eng
         jobs["eeeee"] = ask(stack, engine, "eeeee", MB)
         says(stack, engine, "no answer in time")
         proxy.heal()
-        each_done_once(stack, engine, jobs)
+        each_done_once(stack, jobs)
 
 
 # ---- what the engine says and the record does not ----
@@ -296,37 +278,34 @@ def stop_by_hand(stack: Stack, engine: str, id: str, *, start: bool = False) -> 
     provoked="its own RPC or pages: a running job removed (qBittorrent: with its files, too), another one stopped, a paused one started",
     holds="the running ones go on as the same attempt and end; the paused one stands still; each correction is counted",
 )
-@pytest.mark.parametrize("engine", ENGINES)
-def test_what_is_done_by_hand_at_an_engine_is_put_right(tmp_path: Path, engine: str) -> None:
+def test_what_is_done_by_hand_at_an_engine_is_put_right(stack: Stack, engine: str) -> None:
     size = RATE * 6
-    with Stack(tmp_path / "s", engines=(engine,)) as stack:
-        stack.work()
-        names = ("a", "bb", "ccc", "dddd")
-        removed, deleted, stopped, paused = ids = [ask(stack, engine, name, 2 * size if name == "dddd" else size) for name in names]
-        for name in names:
-            eventually(lambda: served(stack, name) > RATE, "it runs", seen=stack.tail)  # noqa: B023
-        stack.act(paused, "pause")
-        stack.until(paused, "paused")
-        remove_by_hand(stack, engine, removed)
-        remove_by_hand(stack, engine, deleted, files=True)
-        stop_by_hand(stack, engine, stopped)
-        stop_by_hand(stack, engine, paused, start=True)
-        eventually(lambda: put_right(stack, "stop") == 1, "it is stopped again", seen=stack.tail)
-        stood = served(stack, "dddd")
+    names = ("a", "bb", "ccc", "dddd")
+    removed, deleted, stopped, paused = ids = [ask(stack, engine, name, 2 * size if name == "dddd" else size) for name in names]
+    for name in names:
+        eventually(lambda: served(stack, name) > RATE, "it runs", seen=stack.tail)  # noqa: B023
+    stack.act(paused, "pause")
+    stack.until(paused, "paused")
+    remove_by_hand(stack, engine, removed)
+    remove_by_hand(stack, engine, deleted, files=True)
+    stop_by_hand(stack, engine, stopped)
+    stop_by_hand(stack, engine, paused, start=True)
+    eventually(lambda: put_right(stack, "stop") == 1, "it is stopped again", seen=stack.tail)
+    stood = served(stack, "dddd")
 
-        for id, name in zip(ids[:3], names, strict=False):
-            stack.until(id, "done", timeout_s=AGAIN_S)
-            check(stack, id, name, size)
-            assert stack.job(id).attempt == 1
-            assert stack.told(id) == ["job.queued", "job.started", "job.completed"]
-        assert served(stack, "a") <= size + SLACK_BYTES + RATE
-        assert served(stack, "ccc") <= size + SLACK_BYTES
-        assert stack.job(paused).state is State.PAUSED
-        assert served(stack, "dddd") <= stood + RATE, "it stood still"
-        stack.act(paused, "resume")
-        stack.until(paused, "done", timeout_s=AGAIN_S)
-        check(stack, paused, "dddd", 2 * size)
-        assert [put_right(stack, kind) for kind in ("resubmit", "resume", "stop", "orphan")] == [2, 1, 1, 0]
+    for id, name in zip(ids[:3], names, strict=False):
+        stack.until(id, "done", timeout_s=AGAIN_S)
+        check(stack, id, name, size)
+        assert stack.job(id).attempt == 1
+        assert stack.told(id) == DONE
+    assert served(stack, "a") <= size + SLACK_BYTES + RATE
+    assert served(stack, "ccc") <= size + SLACK_BYTES
+    assert stack.job(paused).state is State.PAUSED
+    assert served(stack, "dddd") <= stood + RATE, "it stood still"
+    stack.act(paused, "resume")
+    stack.until(paused, "done", timeout_s=AGAIN_S)
+    check(stack, paused, "dddd", 2 * size)
+    assert [put_right(stack, kind) for kind in ("resubmit", "resume", "stop", "orphan")] == [2, 1, 1, 0]
 
 
 def add_by_hand(stack: Stack, engine: str, directory: Path, name: str, gid: str) -> str:
@@ -348,25 +327,23 @@ def add_by_hand(stack: Stack, engine: str, directory: Path, name: str, gid: str)
     provoked="an item of ours without a record, one of an attempt that is over, and one of somebody else, added at the engine itself",
     holds="the first two are removed after two looks and counted; the last is left alone, and the overview shows that there is one",
 )
-@pytest.mark.parametrize("engine", ENGINES)
-def test_items_without_a_record_are_removed_and_those_of_others_left(tmp_path: Path, engine: str) -> None:
-    with Stack(tmp_path / "s", engines=(engine,)) as stack:
-        first = stack.work()
-        done = ask(stack, engine, "d", MB, rate=0)
-        check(stack, done, "d", MB)
-        first.stop()
-        orphan = add_by_hand(stack, engine, stack.work_directory("f" * 24) / engine, "o", "0123456789abcdef")
-        late = add_by_hand(stack, engine, stack.work_directory(done) / engine, "l", handle(stack, engine, done).removeprefix("haul-"))
-        foreign = add_by_hand(stack, engine, tmp_path / "elsewhere", "f", "fedcba9876543210")
-        stack.work()
+def test_items_without_a_record_are_removed_and_those_of_others_left(stack: Stack, engine: str, tmp_path: Path) -> None:
+    [first] = stack.workers
+    done = ask(stack, engine, "d", MB, rate=0)
+    check(stack, done, "d", MB)
+    first.stop()
+    orphan = add_by_hand(stack, engine, stack.work_directory("f" * 24) / engine, "o", "0123456789abcdef")
+    late = add_by_hand(stack, engine, stack.work_directory(done) / engine, "l", handle(stack, engine, done).removeprefix("haul-"))
+    foreign = add_by_hand(stack, engine, tmp_path / "elsewhere", "f", "fedcba9876543210")
+    stack.work()
 
-        eventually(lambda: not stack.engines[engine].knows(orphan), "the orphan is removed", seen=stack.tail)
-        eventually(lambda: not stack.engines[engine].knows(late), "what is over is removed", seen=stack.tail)
-        eventually(lambda: view(stack, engine)["foreign"] == 1, "it is reported", seen=lambda: view(stack, engine))
-        assert stack.engines[engine].knows(foreign)
-        assert (put_right(stack, "orphan"), put_right(stack, "forget")) == (1, 1)
-        assert stack.job(done).state is State.DONE
-        assert (stack.downloads / done / "d").is_file()
+    eventually(lambda: not stack.engines[engine].knows(orphan), "the orphan is removed", seen=stack.tail)
+    eventually(lambda: not stack.engines[engine].knows(late), "what is over is removed", seen=stack.tail)
+    eventually(lambda: view(stack, engine)["foreign"] == 1, "it is reported", seen=lambda: view(stack, engine))
+    assert stack.engines[engine].knows(foreign)
+    assert (put_right(stack, "orphan"), put_right(stack, "forget")) == (1, 1)
+    assert stack.job(done).state is State.DONE
+    assert (stack.downloads / done / "d").is_file()
 
 
 @fault(
@@ -415,13 +392,11 @@ def password(server: Server) -> str:
     holds="it is said once, in words; qBittorrent is asked for a login once, so that it bans nobody; the other engine's jobs end; with "
     "the right password (qBittorrent: and a restart of the worker) the job ends as the same attempt",
 )
-@pytest.mark.parametrize("engine", ENGINES)
 def test_a_changed_password_is_said_once_and_heals(tmp_path: Path, engine: str) -> None:
     other = next(name for name in ENGINES if name != engine)
     with Stack(tmp_path / "s", engines=ENGINES) as stack:
         worker = stack.work()
-        jobs = {"a": ask(stack, engine, "a", SIZES["a"])}
-        eventually(lambda: served(stack, "a") > RATE, "it runs", seen=stack.tail)
+        jobs = {"a": running(stack, engine, "a", SIZES["a"])}
         right = password(stack.engines[engine].server)
         if engine == "qbittorrent":
             stack.qbittorrent.ask("app/setPreferences", json=json.dumps({"web_ui_password": "another password"}))
