@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.mongodb import own_database, running
+from tests.origin import Origin
 from tests.servers import own_redis
 from worker.cli.servers import Server
 
@@ -51,3 +52,10 @@ def mongo_url(mongodb: str) -> Iterator[str]:
     """The address of a database of this test alone."""
     with own_database(mongodb) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[Origin]:
+    """A web server of this module's tests."""
+    with Origin() as origin:
+        yield origin

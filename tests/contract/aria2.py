@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.contract.program import EngineProgram
 from tests.contract.sources import HttpSources, TorrentSources
 from tests.origin import Origin
 from tests.servers import aria2c_programs
@@ -16,7 +14,7 @@ from worker.cli.servers import start_aria2c
 from worker.engines.aria2.engine import Aria2Engine
 
 
-class Aria2Harness:
+class Aria2Harness(EngineProgram):
     """One aria2c of its own, that can be killed, stopped and started again under its address."""
 
     engine: Aria2Engine
@@ -54,16 +52,6 @@ class Aria2Harness:
         if not keep:
             (self.base / "aria2.session").write_text("")
         self._server = start_aria2c(self._program, self.base, self.downloads, slots=300, port=self.port, secret=self.secret)
-
-    @contextmanager
-    def silent(self) -> Iterator[None]:
-        self._server.process.send_signal(signal.SIGSTOP)
-        self.engine.rpc_timeout_s = 0.25
-        try:
-            yield
-        finally:
-            self.engine.rpc_timeout_s = 10.0
-            self._server.process.send_signal(signal.SIGCONT)
 
 
 class Aria2Http(HttpSources, Aria2Harness):

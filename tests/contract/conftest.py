@@ -17,12 +17,6 @@ from tests.servers import aria2c_programs, missing
 from worker.cli.qbittorrent import find_qbittorrent
 
 
-@pytest.fixture(scope="module")
-def origin() -> Iterator[Origin]:
-    with Origin() as origin:
-        yield origin
-
-
 def _aria2c(which: str) -> Path:
     program = aria2c_programs()[which]
     if program is None:

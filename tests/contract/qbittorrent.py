@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from tests.contract.peer import Peer
+from tests.contract.program import EngineProgram
 from tests.contract.sources import TorrentSources
 from tests.origin import Origin
 from tests.torrents import FILES, Pack, Version
@@ -25,7 +24,7 @@ REFRESH_MS = 100
 NAME_BYTES_MAX = 240
 
 
-class QbittorrentHarness(TorrentSources):
+class QbittorrentHarness(TorrentSources, EngineProgram):
     """One qbittorrent-nox of its own; the other clients of a swarm are an aria2c."""
 
     batch = 120
@@ -95,13 +94,3 @@ class QbittorrentHarness(TorrentSources):
         if not keep:
             shutil.rmtree(self.profile / "qBittorrent" / "data" / "BT_backup")
         self._server = self._started(port=self.port, secret=self.secret)
-
-    @contextmanager
-    def silent(self) -> Iterator[None]:
-        self._server.process.send_signal(signal.SIGSTOP)
-        self.engine.rpc_timeout_s = 0.25
-        try:
-            yield
-        finally:
-            self.engine.rpc_timeout_s = 10.0
-            self._server.process.send_signal(signal.SIGCONT)

@@ -19,12 +19,6 @@ pytestmark = pytest.mark.skipif(SERVICES, reason="about the embedded stack, whic
 SIZE = 300_000
 
 
-@pytest.fixture(scope="module")
-def origin() -> Iterator[Origin]:
-    with Origin() as running:
-        yield running
-
-
 @pytest.fixture(params=["aria2", "qbittorrent"])
 def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Haul, tuple[str, ...]]]:
     """A machine on which nothing ever ran, and the options that choose its engine: it has no qBittorrent, or that is asked for."""

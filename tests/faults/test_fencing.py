@@ -69,19 +69,25 @@ def untouched(stack: Stack, id: str, meanwhile: str) -> None:
     stack.check_gone(before)
 
 
-@fault(
-    "An owner stands still between what it wrote down and the call to its engine",
-    provoked="it hangs for a minute there; its lease ends, another takes over and does the job",
-    holds="when it goes on it gives the engine no order: the file is fetched once, and the engine knows nothing of it any more",
-)
-def test_an_owner_that_was_overtaken_before_its_call_gives_no_order(stack: Stack) -> None:
-    _, second = pair(stack, "start.intent")
+def overtaken(stack: Stack, point: str) -> str:
+    """A job whose owner stands still at a point: another one does it, once, and nothing of it changes when the first one goes on."""
+    _, second = pair(stack, point)
     id = stack.ask(f"file/x.bin?size={SIZE}", "u")
     taken_over(stack, second)
     stack.check_delivered(id, digest(SIZE), "x.bin")
     gives_up(stack)
     untouched(stack, id, "after")
     assert stack.origin.requests["/file/x.bin"] == 1
+    return id
+
+
+@fault(
+    "An owner stands still between what it wrote down and the call to its engine",
+    provoked="it hangs for a minute there; its lease ends, another takes over and does the job",
+    holds="when it goes on it gives the engine no order: the file is fetched once, and the engine knows nothing of it any more",
+)
+def test_an_owner_that_was_overtaken_before_its_call_gives_no_order(stack: Stack) -> None:
+    overtaken(stack, "start.intent")
 
 
 @fault(
@@ -90,13 +96,7 @@ def test_an_owner_that_was_overtaken_before_its_call_gives_no_order(stack: Stack
     holds="the file is fetched once; when the first one goes on it writes nothing",
 )
 def test_an_owner_that_was_overtaken_after_its_call_writes_nothing(stack: Stack) -> None:
-    _, second = pair(stack, "start.submitted")
-    id = stack.ask(f"file/x.bin?size={SIZE}", "u")
-    taken_over(stack, second)
-    stack.check_delivered(id, digest(SIZE), "x.bin")
-    gives_up(stack)
-    untouched(stack, id, "after")
-    assert stack.origin.requests["/file/x.bin"] == 1
+    id = overtaken(stack, "start.submitted")
     assert stack.job(id).attempt == 1
 
 

@@ -25,12 +25,6 @@ from worker.ports import Change, Fault
 BUSY = Fault(Cause.BUSY, True, "the server says there are too many requests (status 429)")
 
 
-@pytest.fixture(scope="module")
-def origin() -> Iterator[Origin]:
-    with Origin() as running:
-        yield running
-
-
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     machine = Machine(tmp_path, probe="always")

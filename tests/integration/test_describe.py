@@ -33,12 +33,6 @@ MADE = pack(version="hybrid")
 V2_ALONE = pack(version="v2")
 
 
-@pytest.fixture(scope="module")
-def origin() -> Iterator[Origin]:
-    with Origin() as running:
-        yield running
-
-
 @pytest.fixture
 def services(valkey: Server, key_prefix: str, tmp_path: Path) -> Iterator[Services]:
     with services_on(valkey.url, key_prefix, tmp_path, allow_networks="127.0.0.1/32") as services:

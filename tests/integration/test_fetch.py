@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any
 
@@ -22,12 +22,6 @@ from worker.ports import Fault
 BYTES_MAX = 1_000_000
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 SECRET = "hunter2"
-
-
-@pytest.fixture(scope="module")
-def origin() -> Iterator[Origin]:
-    with Origin() as running:
-        yield running
 
 
 @pytest.fixture
