@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from tests.contract.aria2 import Aria2Http
 from tests.contract.engine_suite import http_order, submitted, until_status
@@ -35,6 +38,14 @@ class Impatient(Stack):
     def environment(self) -> dict[str, str]:
         """See `Stack.environment`."""
         return {**super().environment(), "HAUL_METADATA_TIMEOUT_S": "15", "HAUL_STALL_TIMEOUT_S": "6"}
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    """A stack of this test alone, with aria2 and a worker."""
+    with Stack(tmp_path / "s") as running:
+        running.work()
+        yield running
 
 
 def why(stack: Stack, id: str) -> str:
@@ -69,20 +80,18 @@ def waiting(stack: Stack, id: str, failures: int) -> Job:
     provoked="a connection that is cut in the middle, then no ranges, or wrong ones, each time it is asked",
     holds="aria2 lives on; the file is fetched once anew and delivered with the right bytes, or the job fails by its cause in words",
 )
-def test_a_server_that_answers_ranges_wrongly_costs_one_more_fetch(tmp_path: Path) -> None:
-    with Stack(tmp_path / "s") as stack:
-        stack.work()
-        whole = stack.ask(f"whole/x?at=50000&size={SIZE}&seed=1", "u")
-        wrong = stack.ask(f"shifted/y?at=50000&size={SIZE}&seed=2", "u")
-        stack.until(whole, "done")
-        job = stack.job(whole)
-        assert job.result is not None
-        assert Path(job.result.path).read_bytes() == content(SIZE, 1)
-        assert [event.text for event in job.events if "from the start" in event.text], story(job)
-        assert stack.until(wrong, "done", "failed").state is State.FAILED
-        assert stack.job(wrong).cause is Cause.HTTP or stack.job(wrong).cause is Cause.INTERRUPTED
-        assert "`retry` starts it again" in why(stack, wrong)
-        assert stack.aria2.process.poll() is None, "aria2 lives"
+def test_a_server_that_answers_ranges_wrongly_costs_one_more_fetch(stack: Stack) -> None:
+    whole = stack.ask(f"whole/x?at=50000&size={SIZE}&seed=1", "u")
+    wrong = stack.ask(f"shifted/y?at=50000&size={SIZE}&seed=2", "u")
+    stack.until(whole, "done")
+    job = stack.job(whole)
+    assert job.result is not None
+    assert Path(job.result.path).read_bytes() == content(SIZE, 1)
+    assert [event.text for event in job.events if "from the start" in event.text], story(job)
+    assert stack.until(wrong, "done", "failed").state is State.FAILED
+    assert stack.job(wrong).cause is Cause.HTTP or stack.job(wrong).cause is Cause.INTERRUPTED
+    assert "`retry` starts it again" in why(stack, wrong)
+    assert stack.aria2.process.poll() is None, "aria2 lives"
 
 
 @fault(
@@ -90,22 +99,20 @@ def test_a_server_that_answers_ranges_wrongly_costs_one_more_fetch(tmp_path: Pat
     provoked="the first answer of a server is another file of the same size; and one that is always another",
     holds="the bytes are thrown away and it is fetched once anew; then it is delivered, or fails with both checksums in words",
 )
-def test_bytes_with_another_checksum_are_fetched_once_anew(tmp_path: Path) -> None:
-    with Stack(tmp_path / "s") as stack:
-        stack.work()
-        right, wrong = digest(SIZE, 5), digest(SIZE, 6)
-        heals = stack.ask(f"other/x?times=1&size={SIZE}&seed=5", "u", sha256=right)
-        stays = stack.ask(f"other/y?times=9&size={SIZE}&seed=5", "u", sha256=right)
-        stack.until(heals, "done")
-        path = stack.job(heals).result
-        assert path is not None
-        assert path.sha256 == right
-        assert (stack.job(heals).attempt, stack.origin.requests["/other/x"]) == (2, 2)
-        job = stack.until(stays, "failed")
-        assert (job.cause, stack.origin.requests["/other/y"]) == (Cause.CHECKSUM, 2)
-        assert job.message == f"the checksum is {wrong} and should be {right}; it was fetched 2 times"
-        for id in (heals, stays):
-            eventually(lambda id=id: not list(stack.downloads.glob(f".haul/{id}*")), "nothing is left of either")
+def test_bytes_with_another_checksum_are_fetched_once_anew(stack: Stack) -> None:
+    right, wrong = digest(SIZE, 5), digest(SIZE, 6)
+    heals = stack.ask(f"other/x?times=1&size={SIZE}&seed=5", "u", sha256=right)
+    stays = stack.ask(f"other/y?times=9&size={SIZE}&seed=5", "u", sha256=right)
+    stack.until(heals, "done")
+    path = stack.job(heals).result
+    assert path is not None
+    assert path.sha256 == right
+    assert (stack.job(heals).attempt, stack.origin.requests["/other/x"]) == (2, 2)
+    job = stack.until(stays, "failed")
+    assert (job.cause, stack.origin.requests["/other/y"]) == (Cause.CHECKSUM, 2)
+    assert job.message == f"the checksum is {wrong} and should be {right}; it was fetched 2 times"
+    for id in (heals, stays):
+        eventually(lambda id=id: not list(stack.downloads.glob(f".haul/{id}*")), "nothing is left of either")
 
 
 @fault(
@@ -113,22 +120,20 @@ def test_bytes_with_another_checksum_are_fetched_once_anew(tmp_path: Path) -> No
     provoked="429 with a time, to Haul's question and to the engine",
     holds="no job of it reaches an engine before its time; then all are delivered",
 )
-def test_a_busy_server_is_left_alone_until_its_time(tmp_path: Path) -> None:
-    with Stack(tmp_path / "s") as stack:
-        stack.work()
-        begun = time.monotonic()
-        ids = [stack.ask(f"flaky/{n}?fails=1&status=429&after=6&size={SIZE}&seed={n}", "u") for n in range(4)]
-        for id in ids:
-            job = eventually(lambda id=id: (job := stack.job(id)).reason is Reason.SCHEDULE and job, "it is told to wait")
-            assert (job.attempt, job.transfer) == (1, None), story(job)
-            assert "the server says there are too many requests (status 429)" in why(stack, id)
-        assert not any(stack.origin.requests[f"/flaky/{n}"] for n in range(4)), "no engine has asked"
-        for number, id in enumerate(ids):
-            stack.until(id, "done")
-            result = stack.job(id).result
-            assert result is not None
-            assert Path(result.path).read_bytes() == content(SIZE, number)
-        assert time.monotonic() - begun >= 6
+def test_a_busy_server_is_left_alone_until_its_time(stack: Stack) -> None:
+    begun = time.monotonic()
+    ids = [stack.ask(f"flaky/{n}?fails=1&status=429&after=6&size={SIZE}&seed={n}", "u") for n in range(4)]
+    for id in ids:
+        job = eventually(lambda id=id: (job := stack.job(id)).reason is Reason.SCHEDULE and job, "it is told to wait")
+        assert (job.attempt, job.transfer) == (1, None), story(job)
+        assert "the server says there are too many requests (status 429)" in why(stack, id)
+    assert not any(stack.origin.requests[f"/flaky/{n}"] for n in range(4)), "no engine has asked"
+    for number, id in enumerate(ids):
+        stack.until(id, "done")
+        result = stack.job(id).result
+        assert result is not None
+        assert Path(result.path).read_bytes() == content(SIZE, number)
+    assert time.monotonic() - begun >= 6
 
 
 @fault(
@@ -205,13 +210,11 @@ def test_a_drip_does_not_keep_a_slot(tmp_path: Path) -> None:
     provoked="a connection that stays open and sends nothing more, once",
     holds="aria2's own time-out ends it, and the file is continued, not fetched anew",
 )
-def test_a_server_that_falls_silent_is_asked_for_the_rest(tmp_path: Path) -> None:
-    with Stack(tmp_path / "s") as stack:
-        stack.work()
-        id = stack.ask(f"stop/x?at=50000&size={SIZE}&seed=8", "u")
-        stack.until(id, "done")
-        stack.check_delivered(id, digest(SIZE, 8), "x")
-        assert stack.origin.bytes_served["/stop/x"] < SIZE + 20_000
+def test_a_server_that_falls_silent_is_asked_for_the_rest(stack: Stack) -> None:
+    id = stack.ask(f"stop/x?at=50000&size={SIZE}&seed=8", "u")
+    stack.until(id, "done")
+    stack.check_delivered(id, digest(SIZE, 8), "x")
+    assert stack.origin.bytes_served["/stop/x"] < SIZE + 20_000
 
 
 assert STALLED_S > 6, "what is impatient here is given up before it is shown as stalled"
