@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.contract.coordinator_suite import CoordinatorFixtures, Make, until
+from tests.contract.coordinator_suite import CoordinatorFixtures, Make
+from tests.waiting import until
 from worker.jobs.tiers import Bucket
 from worker.ports import Coordinator
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import until
 from worker.jobs.errors import Transient
 from worker.ports.cache import Asked, Cache, Hot, Kind
 
@@ -18,15 +19,6 @@ MIB = 1 << 20
 #: Ends in no test.
 LONG = Kind("long", 60.0, negative_s=60.0)
 MakeCache = Callable[..., Cache]
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """The first true value of the condition within the deadline."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not become true in time"
-        time.sleep(0.005)
-    return value
 
 
 class Source:

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.contract.coordinator_suite import CoordinatorFixtures, Make, request, until
+from tests.contract.coordinator_suite import CoordinatorFixtures, Make, request
+from tests.waiting import until
 from worker.coordination.bounds import BODY_BYTES_MAX
 from worker.jobs.errors import Rejected
 from worker.ports import Coordinator

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.contract.coordinator_suite import CoordinatorFixtures, Make, snapshot, until
+from tests.contract.coordinator_suite import CoordinatorFixtures, Make, snapshot
+from tests.waiting import until
 from worker.jobs.model import Progress
 from worker.ports import Coordinator
 

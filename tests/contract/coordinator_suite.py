@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from typing import Any
@@ -13,15 +12,6 @@ from worker.ports import Coordinator, EngineSnapshot, TurnsMoved, WaitingJob
 
 DEADLINE_S = 5.0
 Make = Callable[..., Coordinator]
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """The first true value of the condition within the deadline."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not become true in time"
-        time.sleep(0.005)
-    return value
 
 
 def request(number: int) -> dict[str, Any]:

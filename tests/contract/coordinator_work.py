@@ -6,7 +6,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.contract.coordinator_suite import CoordinatorFixtures, Make, until
+from tests.contract.coordinator_suite import CoordinatorFixtures, Make
+from tests.waiting import until
 from worker.ports import Coordinator
 
 

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 import redis as client
 
-from tests.contract.cache_suite import LONG, MIB, CacheSuite, MakeCache, Source, live, until
+from tests.contract.cache_suite import LONG, MIB, CacheSuite, MakeCache, Source, live
 from tests.servers import redis_program
 from tests.tcp_proxy import TcpProxy
+from tests.waiting import until
 from worker.cli.servers import Server, free_port, start_valkey
 from worker.coordination.cache.memory import CacheServer, fake_cache
 from worker.coordination.cache.redis import redis_cache

@@ -8,8 +8,9 @@ from importlib.resources import files
 import pytest
 
 from tests.contract.coordinator_contract import CoordinatorSuite
-from tests.contract.coordinator_suite import Make, event, ids_of, request, until, waiting
+from tests.contract.coordinator_suite import Make, event, ids_of, request, waiting
 from tests.contract.redis.coordinators import OnRedis, fill
+from tests.waiting import until
 from worker.coordination.redis import RedisCoordinator
 from worker.ports import Coordinator
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from tests.e2e.waiting import eventually
+from tests.waiting import eventually
 from worker.cli import tether
 from worker.settings import load
 

@@ -17,10 +17,10 @@ from typing import Any
 
 from tests.e2e.engines import Aria2, EngineItself, Qbittorrent, aria2c_program, qbittorrent_program
 from tests.e2e.processes import CeleryWorker, ForkedWorker, Program, Worker
-from tests.e2e.waiting import TIMEOUT_S, eventually
 from tests.mongodb import own_database
 from tests.origin import Origin, content
 from tests.servers import redis_program
+from tests.waiting import TIMEOUT_S, eventually
 from worker import pipeline, wiring
 from worker.cli.qbittorrent import start_qbittorrent
 from worker.cli.servers import Server, start_aria2c, start_valkey

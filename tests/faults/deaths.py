@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.e2e.processes import Worker
 from tests.e2e.stack import Stack
-from tests.e2e.waiting import eventually
+from tests.waiting import eventually
 from worker.limits import LEASE_S
 
 #: From a kill until another process looks after the engine: the rest of the lease, a look of the next one, and some time to start.

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.machine import services_of
+from tests.waiting import until
 from worker.engines.fake import FakeEngine
 from worker.ports import Engine, Services
 from worker.store.sqlite.store import SqliteStore
 from worker.supervision.lease import engine_lease
 from worker.supervision.supervisor import Supervisor
-
-DEADLINE_S = 30.0
-
-
-def until(true: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.machine import MAGNET, services_of
+from tests.waiting import until
 from worker import pipeline
 from worker.engines.fake import FakeEngine
 from worker.jobs.errors import Transient
@@ -21,16 +20,8 @@ from worker.store.sqlite.store import SqliteStore
 from worker.supervision import probation
 from worker.supervision.supervisor import Supervisor
 
-DEADLINE_S = 30.0
 REACHED = "it reached the private address 10.0.0.1 of this machine"
 GIVEN_NOTHING = f"is given nothing before it is proved to be kept out of private networks: {REACHED}"
-
-
-def until(true: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 class Proof:

@@ -8,8 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 import redis
 
 from tests.servers import aria2c_programs, missing, redis_programs
+from tests.waiting import until
 from worker.cli import embedded, lock, options, servers
 from worker.cli.embedded import EmbeddedStack
 from worker.cli.lock import StackRunning, holder, running
@@ -87,13 +87,6 @@ def complete(settings: Settings) -> Stack:
     told = Stack.load(settings.data_dir)
     assert told is not None
     return told
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def gone(pid: int) -> bool:

@@ -9,8 +9,8 @@ from math import inf, nan
 import pytest
 
 from tests.contract.bucket_suite import SLOW, BucketSuite
-from tests.contract.coordinator_suite import until
 from tests.contract.redis.coordinators import OnRedis
+from tests.waiting import until
 from worker.coordination.redis import RedisCoordinator
 from worker.jobs.tiers import Bucket
 

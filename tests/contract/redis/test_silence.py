@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.contract.coordinator_suite import Make, until
+from tests.contract.coordinator_suite import Make
 from tests.contract.redis.coordinators import HASTY, every_call, maker, recovered
 from tests.tcp_proxy import TcpProxy
+from tests.waiting import until
 from worker.cli.servers import Server, free_port
 from worker.jobs.errors import Transient
 
