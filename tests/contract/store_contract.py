@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.contract.store_counts import CountSuite
-from tests.contract.store_documents import TorrentSuite
+from tests.contract.store_documents import DocumentSuite
 from tests.contract.store_engines import EngineSuite
 from tests.contract.store_hooks import HookSuite
 from tests.contract.store_leases import LeaseSuite
@@ -27,7 +27,7 @@ class StoreSuite(
     SharingSuite,
     CountSuite,
     PageSuite,
-    TorrentSuite,
+    DocumentSuite,
     LeaseSuite,
     RunSuite,
     ServerSuite,

@@ -12,7 +12,7 @@ from worker.jobs.torrents import TORRENT_BYTES_MAX
 from worker.ports import JobStore
 
 
-class TorrentSuite(StoreFixtures):
+class DocumentSuite(StoreFixtures):
     def test_a_torrent_is_kept_under_the_hash_of_its_bytes_for_everybody(self, store: JobStore, opener: Opener) -> None:
         name = store.keep_torrent(b"d4:infod4:name1:aee")
         assert name == hashlib.sha256(b"d4:infod4:name1:aee").hexdigest()

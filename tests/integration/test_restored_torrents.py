@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.store_torrents import DOCUMENT, forgotten, naming, noted_before, notes
+from tests.contract.store_unnamed import DOCUMENT, forgotten, naming, noted_before, notes
 from tests.integration.backups import Installation
 from worker import cli
 from worker.store import open_store
