@@ -61,7 +61,7 @@ class Pair:
         """Everybody looks, at no cost in time, and sees what was said last; what goes wrong is raised."""
         for _ in range(times):
             for owner in self.owners.values():
-                owner._departure._looked_at = float("-inf")
+                owner._drained._looked_at = float("-inf")
                 lease = owner._held.keep()
                 assert lease is not None
                 owner.tick(lease)

@@ -17,7 +17,7 @@ from worker.jobs.events import EventType
 from worker.jobs.states import IN_SLOT, Reason, State
 from worker.limits import LEASE_S
 from worker.pipeline import why
-from worker.supervision.abandoned import ABANDONED_S
+from worker.supervision.relocation.abandoned import ABANDONED_S
 
 SLOW = RATE // 8
 #: A job of each engine fills its slots for so long.

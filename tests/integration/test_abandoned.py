@@ -14,7 +14,7 @@ from worker.delivery.finish import finish
 from worker.jobs.model import SourceKind
 from worker.jobs.states import Action, Reason, State
 from worker.ports import Change, FixedPool
-from worker.supervision.abandoned import ABANDONED_S, Abandoned
+from worker.supervision.relocation.abandoned import ABANDONED_S, Abandoned
 
 
 class Without(Pair):

@@ -121,7 +121,7 @@ def test_with_move_nothing_is_stopped_while_no_other_engine_answers(pair: Pair) 
     snapshot = pair.services.coordinator.snapshots()[other]
     owner = next(owner for owner in pair.owners.values() if owner.engine.name == here)
     pair.services.coordinator.put_snapshot(replace(snapshot, error="no answer in time"))
-    owner._departure._looked_at = float("-inf")
+    owner._drained._looked_at = float("-inf")
     lease = owner._held.keep()
     assert lease is not None
     owner.tick(lease)

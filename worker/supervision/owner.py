@@ -19,13 +19,13 @@ from worker.supervision.allocation import Allocation
 from worker.supervision.board import Board, shown
 from worker.supervision.corrections import Action, Corrections
 from worker.supervision.deaths import Deaths
-from worker.supervision.departure import Departure
 from worker.supervision.diff import Findings, Patience, Terms, Watched, diff, remembered
-from worker.supervision.failover import Failover
 from worker.supervision.health import Health
 from worker.supervision.lease import Fenced, Held, engine_lease
 from worker.supervision.leftovers import Leftovers
 from worker.supervision.reconcile import Reconciler
+from worker.supervision.relocation.drained import Drained
+from worker.supervision.relocation.failover import Failover
 from worker.supervision.throttle import Throttle
 
 #: Between two looks: short after something started or ended, twice as long after each quiet one, up to a second at rest.
@@ -59,7 +59,7 @@ class Owner:
         self._patience = Patience(STALLED_S, services.settings.stall_timeout_s, services.settings.metadata_timeout_s, LEAST_BYTES)
         self._session: str | None = None
         self._again = Again(services)
-        self._departure = Departure(services, engine)
+        self._drained = Drained(services, engine)
         self._allocation = Allocation(engine)
         self._deaths = Deaths(services, engine, self._again)
         self._failover = Failover(services, engine, self._health, self._board, self._corrections, self._again, self._deaths)
@@ -120,7 +120,7 @@ class Owner:
         self._held.require()  # what is shown in Redis carries no token
         self._board.show(lease, self._allocation.measured(shown(self._watched, poll)))
         if self._held.has_time_for(self.engine.rpc_timeout_s):
-            for handle in (*self._leftovers.clear(lease, poll), *self._departure.clear(lease, poll, self._watched)):
+            for handle in (*self._leftovers.clear(lease, poll), *self._drained.clear(lease, poll, self._watched)):
                 self._watched.pop(handle, None)
         self._reconciler.consider(lease, poll, found.foreign)
         self._board.ended(ended)

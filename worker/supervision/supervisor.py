@@ -11,9 +11,9 @@ from worker import logs
 from worker.jobs.errors import Transient
 from worker.limits import LOOPS_STOP_S, NUDGE_S, SWEEP_S
 from worker.ports import SWEEPER, Services, Step
-from worker.supervision.abandoned import Abandoned
 from worker.supervision.owners import Owners
 from worker.supervision.probation import Prove
+from worker.supervision.relocation.abandoned import Abandoned
 
 SWEEPER_REST_S = 2.0
 SWEEP_AGAIN_S = 0.05

@@ -12,7 +12,7 @@ from worker.limits import STEP_BATCH
 from worker.ports import Engine, ItemStatus, Lease, Poll, Services, Step
 from worker.supervision.diff import Watched
 from worker.supervision.lease import Fenced
-from worker.supervision.release import release
+from worker.supervision.relocation.departure import release
 
 #: Between two looks at what an operator has said.
 LOOK_S = 1.0
@@ -22,7 +22,7 @@ AT_WORK = frozenset({ItemStatus.WAITING, ItemStatus.RUNNING})
 log = logs.get(__name__)
 
 
-class Departure:
+class Drained:
     """Of one engine, as its owner. Jobs that no other engine can fetch, or none that answers, stay."""
 
     def __init__(self, services: Services, engine: Fenced) -> None:

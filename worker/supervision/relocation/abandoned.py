@@ -19,7 +19,7 @@ from worker.limits import LEASE_S, STEP_BATCH
 from worker.ports import Engine, Lease, Services, Step
 from worker.supervision import settle
 from worker.supervision.lease import engine_lease
-from worker.supervision.release import elsewhere, enlist, queue_elsewhere
+from worker.supervision.relocation.departure import elsewhere, enlist, queue_elsewhere
 
 ABANDONED_S = 60.0
 #: States in which a job gets no further without its engine; one that is `queued` or `paused` is admitted to another.
