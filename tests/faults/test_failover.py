@@ -84,7 +84,7 @@ def test_a_hundred_jobs_of_a_killed_engine_end_on_the_other(tmp_path: Path) -> N
 )
 def test_a_supervisor_that_dies_while_it_moves_jobs_leaves_none_behind(tmp_path: Path) -> None:
     with Stack(tmp_path / "s", engines=("aria2", "aria2-2")) as stack:
-        first = stack.work(HAUL_FAILOVER_S="2", HAUL_FAILPOINT="failover.moved:kill:1")
+        first = stack.work(HAUL_FAILOVER_S="2", HAUL_FAILPOINT="departure.recorded:kill:1")
         jobs = ask(stack, range(12), SIZE, SLOW * 2)
         stack.until_all(list(jobs), "downloading")
         killed(stack)

@@ -43,11 +43,11 @@ def delivered(pool: Pool, ids: dict[str, int]) -> None:
 
 @fault(
     "A supervisor dies while it moves the downloads of a drained engine to others, and Redis is emptied",
-    provoked="kill -9 between the record and the call to the engine (release.recorded), FLUSHALL; another supervisor is started",
+    provoked="kill -9 between the record and the call to the engine (departure.recorded), FLUSHALL; another supervisor is started",
     holds="the engine is still drained and forgets what it had; each job is done once by the other, with the right bytes",
 )
 def test_a_move_to_other_engines_goes_on_after_its_supervisor_died_and_redis_was_emptied(pool: Pool) -> None:
-    doomed = pool.work(HAUL_FAILPOINT="release.recorded:kill:1")
+    doomed = pool.work(HAUL_FAILPOINT="departure.recorded:kill:1")
     ids = pool.ask_files(4, rate=SLOW)
     eventually(lambda: len(pool.running("aria2")) == 2 and pool.running("aria2-b"), "both are at work", 30, pool.tail)
     there = pool.running("aria2")

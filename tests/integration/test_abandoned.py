@@ -167,3 +167,27 @@ def test_what_no_other_engine_can_fetch_stays_and_waits_for_its_engine(pair: Wit
     pair.take_out()
     assert pair.later(10 * ABANDONED_S) == 0
     assert pair.job(id).state is State.DOWNLOADING
+
+
+def test_who_waits_for_what_was_paused_there_gets_it_from_another(pair: Without) -> None:
+    [leader, *_] = pair.at_a(1, SourceKind.MAGNET)
+    control(pair.services, leader, Action.PAUSE)
+    pair.tick(2)
+    [follower] = pair.ask_again(leader)
+    pair.take_out()
+    pair.admit()
+    assert pair.job(leader).reason is Reason.DUPLICATE, "it is asked to let go"
+    pair.later()
+    pair.run([follower])
+    assert (pair.job(leader).state, pair.job(leader).transfer) == (State.PAUSED, None)
+
+
+def test_nothing_is_left_of_what_could_not_be_verified_there(pair: Without) -> None:
+    [id, *_] = pair.at_a(1, SourceKind.MAGNET)
+    pair.engines["a"].advance(1 << 20)
+    pair.tick()
+    work = pair.directory / "a" / ".haul" / id
+    assert (pair.job(id).state, work.exists()) == (State.FINISHING, True)
+    pair.take_out()
+    pair.later()
+    assert (pair.job(id).attempt, work.exists()) == (2, False)

@@ -148,7 +148,7 @@ def test_a_supervisor_that_dies_between_record_and_engine_leaves_nothing_behind(
     ids = [pair.ask_one() for _ in range(2)]
     pair.admit()
     [id] = [id for id in ids if pair.where(id) == "a"]
-    pair.services = replace(pair.services, failpoints=Failpoints("release.recorded:raise:1"))
+    pair.services = replace(pair.services, failpoints=Failpoints("departure.recorded:raise:1"))
     pair.take_over()
     pipeline.drain(pair.services, "a", move=True)
     with pytest.raises(FailpointHit):

@@ -7,14 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from worker.delivery import place
-from worker.jobs.directories import WORK, has_hole, volume_of
+from worker.jobs.directories import ONE_FILE, WORK, has_hole, volume_of
 from worker.jobs.errors import Failed, Transient
-from worker.jobs.model import Job, SourceKind
+from worker.jobs.model import Job
 from worker.jobs.states import Cause
 from worker.ports import FoundFile, Services
-
-#: Kinds whose work directory holds the one file and nothing else, unless the link led to a torrent or metalink.
-ONE_FILE = frozenset({SourceKind.HTTP, SourceKind.FTP})
 
 
 def silent_engines(services: Services) -> Mapping[str, str]:

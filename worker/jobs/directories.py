@@ -8,10 +8,12 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from worker.jobs.model import Job, Transfer
+from worker.jobs.model import Job, SourceKind, Transfer
 from worker.jobs.states import Cause, State
 
 WORK = ".haul"
+#: Kinds whose work directory holds the one file and nothing else, unless the link led to a torrent or metalink.
+ONE_FILE = frozenset({SourceKind.HTTP, SourceKind.FTP})
 #: Of `st_blocks`, whatever the file system's own are.
 BLOCK_BYTES = 512
 #: A work directory with more entries is measured in part.

@@ -17,7 +17,7 @@ from worker.ports.coordinator import (
     WaitingLine,
 )
 from worker.ports.dump import Archive, Dump, Load, Spend, Table
-from worker.ports.engine import Engine, Fault, Features, FoundFile, Item, ItemStatus, Order, Poll
+from worker.ports.engine import Engine, Fault, Features, FoundFile, Item, ItemStatus, Order, Poll, able
 from worker.ports.figures import Promised, Usage
 from worker.ports.ledger import Ledger, Run
 from worker.ports.services import SWEEPER, Clock, FixedPool, Notifier, Nudger, Pool, Services, Step, Tiers
@@ -79,5 +79,6 @@ __all__ = [
     "Usage",
     "WaitingJob",
     "WaitingLine",
+    "able",
     "new_mark",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -217,3 +217,8 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release the connections; the engine goes on."""
+
+
+def able(job: Job, engines: Iterable[Engine]) -> frozenset[str]:
+    """The names of those of the engines that can fetch a job, and may."""
+    return frozenset(engine.name for engine in engines if job.engine in (None, engine.name) and engine.features.beyond(job) is None)

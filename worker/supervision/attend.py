@@ -206,21 +206,39 @@ def remove_spent(services: Services, engine: Engine, handles: Sequence[str]) -> 
 
 def cancel(services: Services, engine: Fenced, lease: Lease, jobs: Sequence[Job]) -> list[str]:
     """Remove the jobs at the engine, ask it again, delete what was fetched, and record; returns the handles that are gone."""
-    doable = [job for job in jobs if _may_cancel(job)]
+    doable = [job for job in jobs if may_cancel(job)]
     if not doable:
         return []
     gone = set(engine.remove([_handle(engine, job) for job in doable]))
     services.failpoints.hit("cancel.removed")
     engine.require()  # somebody else may have it by now, and may have been asked to fetch the job again
-    removed = [job for job in doable if _handle(engine, job) in gone]
-    for job in removed:
+    record_cancelled(services, lease, [job for job in doable if _handle(engine, job) in gone])
+    return sorted(gone)
+
+
+def may_cancel(job: Job) -> bool:
+    """Whether a job that is to be cancelled has a transfer to end, and is not on its way into place."""
+    return job.transfer is not None and not job.terminal and not (job.state is State.FINISHING and job.result is not None)
+
+
+def record_cancelled(services: Services, lease: Lease, jobs: Sequence[Job], text: str = "cancelled") -> list[Job]:
+    """Delete what was fetched of jobs whose engine has forgotten them, or cannot be asked, and record that they are cancelled.
+
+    Returns:
+        the records that were written.
+    """
+    if not jobs:
+        return []
+    for job in jobs:
         delete_files(services, job)  # before the record says that nothing is left
     services.failpoints.hit("cancel.deleted")
     at = services.clock.time()
-    applied = services.store.apply([Change(job, _cancelled(job, at)) for job in removed], lease)
-    ended = [(old.transfer, a.job) for old, a in zip(removed, applied, strict=True) if a.won and a.job and old.transfer]
+    applied = services.store.apply([Change(job, _cancelled(job, at, text)) for job in jobs], lease)
+    ended = [(old.transfer, a.job) for old, a in zip(jobs, applied, strict=True) if a.won and a.job and old.transfer]
     sharing.let_go(services, ended)  # a file that nobody may go on with is downloaded anew by those who waited for it
-    return sorted(gone)
+    for _, job in ended:
+        services.metrics.ended.labels(job.state, "").inc()
+    return [job for _, job in ended]
 
 
 def delete_files(services: Services, job: Job) -> None:
@@ -229,12 +247,8 @@ def delete_files(services: Services, job: Job) -> None:
         delete_work(job.transfer, {name: engine.directory for name, engine in services.engines.items()})
 
 
-def _cancelled(job: Job, at: float) -> Job:
-    return job.moved(State.CANCELLED, at, "cancelled", event=EventType.CANCELLED, phase=None, reason=None, transfer=None)
-
-
-def _may_cancel(job: Job) -> bool:
-    return job.transfer is not None and not (job.state is State.FINISHING and job.result is not None)
+def _cancelled(job: Job, at: float, text: str) -> Job:
+    return job.moved(State.CANCELLED, at, text, event=EventType.CANCELLED, phase=None, reason=None, transfer=None)
 
 
 def _handle(engine: Engine, job: Job) -> str:

@@ -20,7 +20,7 @@ from worker.jobs.model import Job, SourceKind
 from worker.jobs.retries import ELSEWHERE_TRIES, POLICIES, TRIES_MAX, span, spread
 from worker.jobs.states import Cause, Reason, State, Want
 from worker.jobs.tried import Tried, got_further, moves, summary, times, times_anew, with_one_more
-from worker.ports import Fault, Services
+from worker.ports import Fault, Services, able
 from worker.supervision import settle
 
 #: Of no use once may be bad luck; twice is not.
@@ -48,10 +48,9 @@ def around(services: Services, job: Job, drained: Collection[str]) -> Around:
     Args:
         drained: engines that are given nothing new; a job that is to go elsewhere would come back to the one it has.
     """
-    others = {name: engine for name, engine in services.engines.items() if job.engine in (None, name) and name not in drained}
-    able = {name for name, engine in others.items() if engine.features.beyond(job) is None}
+    others = [engine for name, engine in services.engines.items() if name not in drained]
     probes = services.settings.probes and job.source.kind is SourceKind.HTTP
-    return Around(frozenset(able), probes, services.settings.give_up_s)
+    return Around(able(job, others), probes, services.settings.give_up_s)
 
 
 def failed(job: Job, fault: Fault, at: float, now: float, world: Around) -> Job | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from worker import logs
 from worker.breaker import Breaker, Circuit
@@ -166,13 +166,3 @@ class Health:
     def _show(self) -> None:
         for state in Circuit:
             self._services.metrics.engine_breaker.labels(self._engine, state).set(state is self.breaker.state)
-
-
-def able_others(services: Services, engine: str) -> Collection[str]:
-    """Engines beside this one that are given jobs now, as their owners say. Raises Transient."""
-    seen, drained = services.coordinator.snapshots(), services.drains()
-    return frozenset(
-        name
-        for name in services.engines
-        if name not in (engine, *drained) and name in seen and seen[name].error is None and seen[name].breaker != Circuit.OPEN
-    )

@@ -62,7 +62,7 @@ class Owner:
         self._drained = Drained(services, engine)
         self._allocation = Allocation(engine)
         self._deaths = Deaths(services, engine, self._again)
-        self._failover = Failover(services, engine, self._health, self._board, self._corrections, self._again, self._deaths)
+        self._failover = Failover(services, engine, self._health, self._board, self._corrections, self._deaths)
         self._token, self._loaded_at = 0, float("-inf")
         self._error: str | None = None
         self.stopping = False

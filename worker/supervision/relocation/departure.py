@@ -1,85 +1,88 @@
-"""Taking a transfer from the engine that has it, so that another engine fetches its job from the start."""
+"""A job leaves its engine for another one, whatever the reason: another attempt, to which it takes nothing along.
+
+Its record goes first, under the lease of the engine that is left; an engine that can be asked forgets the job then. What a crash leaves
+between the two is an item, or a directory, that no record asks for, and is removed as all of those.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from worker.breaker import Circuit
 from worker.jobs.directories import delete_work_directory
 from worker.jobs.errors import Transient
 from worker.jobs.model import Job, Progress, Transfer
-from worker.jobs.states import IN_SLOT, Reason, State, Want
-from worker.ports import Engine, Lease, Services, Step, WaitingJob
-from worker.supervision import settle
+from worker.jobs.states import Reason, State
+from worker.limits import STEP_BATCH
+from worker.ports import Change, Engine, Lease, Services, Step, WaitingJob
 from worker.supervision.lease import Fenced
 
 
-def released(job: Job, at: float, text: str) -> Job | None:
-    """The job as it waits for another engine, a new attempt and no failure; None unless an engine has it and it should run."""
-    if job.state not in IN_SLOT or job.transfer is None or job.want is not Want.RUN:
-        return None
-    told = f"{text}; attempt {job.attempt + 1} begins anew elsewhere"
-    return job.moved(State.QUEUED, at, told, reason=Reason.ENGINE, message=None, phase=None, attempt=job.attempt + 1)
+def others(services: Services, engine: str) -> list[Engine]:
+    """The engines beside this one that are given jobs now, as their owners say. Raises Transient."""
+    seen, drained = services.coordinator.snapshots(), services.drains()
+    up = {name for name, snapshot in seen.items() if snapshot.error is None and snapshot.breaker != Circuit.OPEN}
+    return [other for name, other in services.engines.items() if name in up.difference(drained) and name != engine]
 
 
-def elsewhere(job: Job, others: Sequence[Engine]) -> bool:
-    """Whether one of these engines may fetch it."""
-    return any(job.engine in (None, engine.name) and engine.features.beyond(job) is None for engine in others)
+def batches(jobs: Sequence[Job]) -> Iterator[Sequence[Job]]:
+    """As many as are written at once."""
+    return (jobs[start : start + STEP_BATCH] for start in range(0, len(jobs), STEP_BATCH))
 
 
-def queue_elsewhere(
-    services: Services, lease: Lease, ids: Iterable[str], others: Sequence[Engine], text: str
-) -> list[tuple[Transfer, Job]]:
-    """Queue those jobs again that one of the others may fetch; what the engine and the disk have of them is left to the caller.
+def departed(job: Job, why: str, at: float) -> Job:
+    """The job as it waits for another engine; nothing of it failed. Pure.
 
     Args:
-        text: why, for the timeline.
-
-    Returns:
-        the records of the jobs that wait now, each with the transfer that is over.
+        why: it leaves the one it has, in words for the timeline.
+        at: wall clock.
     """
-    at = services.clock.time()
-    found = services.store.get(ids).values()
-    olds = {job.id: job.transfer for job in found if job.transfer and released(job, at, text) and elsewhere(job, others)}
-    if not olds:
-        return []
-    # Less than is true is promised to nobody: what is allocated has to be got anew, on another volume perhaps.
-    services.store.record_progress({job.id: Progress(0, job.progress.total) for job in found if job.id in olds}, lease)
-    moved = settle.move(services, lease, olds, lambda job: released(job, at, text) if job.transfer == olds[job.id] else None)
-    waiting = [job for job in moved.values() if job.state is State.QUEUED]
-    services.failpoints.hit("release.recorded", *(job.id for job in waiting))
-    enlist(services, waiting)
-    return [(olds[job.id], job) for job in waiting]
+    text, attempt = f"{why}; it goes on at another engine, attempt {job.attempt + 1}", job.attempt + 1
+    if job.state is State.QUEUED:  # it was resumed, or waits for what its engine had too little of
+        return job.noted(at, text, attempt=attempt)
+    return job.moved(State.QUEUED, at, text, reason=Reason.ENGINE, message=why, phase=None, attempt=attempt, seeding=False)
 
 
-def enlist(services: Services, jobs: Sequence[Job]) -> None:
-    """Put jobs that wait in the waiting index, and have admission look."""
-    if jobs:
-        with contextlib.suppress(Transient):  # the sweep finds that the index has too few
-            services.coordinator.add_waiting([WaitingJob.of(job) for job in jobs])
-        services.nudger.nudge(Step.ADMIT)
+def departs(change: Change) -> bool:
+    """Whether this is a job that leaves its engine; what else becomes of those there opens no attempt."""
+    return change.new.attempt > change.old.attempt
 
 
-def release(
-    services: Services, engine: Fenced, lease: Lease, by_handle: Mapping[str, str], others: Sequence[Engine], text: str
-) -> list[str]:
-    """`queue_elsewhere`; then have the engine forget these jobs, and delete what it fetched of them.
-
-    After a crash in between the engine has an item that no record asks for, which is removed as all of those.
-
-    Args:
-        by_handle: jobs by their handles at the engine.
+def record(services: Services, lease: Lease, changes: Sequence[Change]) -> list[Change]:
+    """Write what becomes of jobs at an engine that is left; those that depart wait for their turn.
 
     Returns:
-        the handles that no job goes by any more.
+        the changes that were made. What somebody else changed meanwhile is found again by the next look.
+
+    Raises:
+        LeaseLost: the engine is another's by now; what was changed before stays.
+    """
+    if not changes:
+        return []
+    # Nothing of it lies on the volume it goes to: until its new engine shows what does, all of it is owed there.
+    blank = {change.old.id: Progress(total=change.old.progress.total) for change in changes if departs(change)}
+    if blank:
+        services.store.record_progress(blank, lease)
+    applied = services.store.apply(changes, lease)
+    made = [change for change, answer in zip(changes, applied, strict=True) if answer.won]
+    services.failpoints.hit("departure.recorded", *(change.new.id for change in made))
+    if waiting := [WaitingJob.of(change.new) for change in made if departs(change)]:
+        with contextlib.suppress(Transient):  # the sweep finds that the index has too few
+            services.coordinator.add_waiting(waiting)
+        services.nudger.nudge(Step.ADMIT)
+    if made:
+        services.nudger.nudge(Step.NOTIFY)
+    return made
+
+
+def forget(engine: Fenced, left: Mapping[str, Transfer]) -> None:
+    """Have an engine that answers forget what left it, by handle, and delete what it fetched of that; idempotent.
 
     Raises:
         LeaseLost: the engine is not ours any more.
     """
-    left = {job.id: transfer for transfer, job in queue_elsewhere(services, lease, by_handle.values(), others, text)}
-    spent = [handle for handle, id in by_handle.items() if id in left]
-    gone = engine.remove(spent) if spent else []
+    gone = engine.remove(list(left)) if left else []
     engine.require()  # under another owner one of them may have been asked for again, here
     for handle in gone:
-        delete_work_directory(left[by_handle[handle]].directory)
-    return spent
+        delete_work_directory(left[handle].directory)
