@@ -122,6 +122,8 @@ def _wrong(job: Job, done: str, states: str) -> Conflict:
 
 
 def _tell(services: Services, job: Job) -> None:
+    if job.state is State.CANCELLED:
+        services.metrics.ended.labels(job.state, "").inc()
     try:
         if job.state is State.QUEUED:
             announce(services, [job])
