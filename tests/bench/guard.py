@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +39,17 @@ def guard(directory: Path, rounds: int) -> dict[str, Any]:
     if why := missing():
         return {"skipped": why}
     without, guarded = [], []
-    with lab() as world, _origin(world, directory):
+    file = directory / "large"
+    with file.open("wb") as made:
+        made.truncate(LARGE_BYTES)
+    with lab() as world, world.answering(sys.executable, "-c", SERVER, str(file), str(PORT)):
         for _ in range(max(rounds, ROUNDS_MIN)):
             without.append(_look(world))
             world.guard()
             guarded.append(_look(world))
             world.run("nft", "flush", "ruleset")
     best = {name: max(each[name] for each in guarded) / max(each[name] for each in without) for name in ("large", "small")}
-    return {"large_ratio": best["large"], "small_ratio": best["small"], "limit": 0.95} | {"limit": 0.95}
+    return {"large_ratio": best["large"], "small_ratio": best["small"], "limit": 0.95}
 
 
 def _look(world: Lab) -> dict[str, float]:
@@ -58,18 +58,3 @@ def _look(world: Lab) -> dict[str, float]:
     urls = [part for _ in range(SMALL) for part in ("-o", "/dev/null", f"{ORIGIN}/1000")]
     small = world.run("curl", "-s", "-H", "Connection: close", "-w", "%{time_total}\n", *urls)
     return {"large": float(large.stdout), "small": SMALL / sum(map(float, small.stdout.split()))}
-
-
-@contextmanager
-def _origin(world: Lab, directory: Path) -> Iterator[None]:
-    file = directory / "large"
-    with file.open("wb") as made:
-        made.truncate(LARGE_BYTES)
-    command = ["ip", "netns", "exec", world.outside, sys.executable, "-c", SERVER, str(file), str(PORT)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            assert process.stdout.readline() == "ready\n"
-            yield
-        finally:
-            process.kill()

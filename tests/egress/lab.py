@@ -52,6 +52,18 @@ class Lab:
         full = ["ip", "netns", "exec", self.inside, *command]
         return subprocess.run(full, cwd=ROOT, capture_output=True, text=True, timeout=RUN_S)
 
+    @contextlib.contextmanager
+    def answering(self, *command: str) -> Iterator[None]:
+        """A program outside, from the moment it says that it is ready until the block ends."""
+        full = ["ip", "netns", "exec", self.outside, *command]
+        with subprocess.Popen(full, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout
+                assert process.stdout.readline() == "ready\n"
+                yield
+            finally:
+                process.kill()
+
     def engine(self, mode: str, directory: Path, name: str = "aria2") -> Mapping[str, Any]:
         """What `tests.egress.run` found."""
         done = self.run(sys.executable, "-m", "tests.egress.run", mode, str(directory), name)
@@ -71,24 +83,12 @@ def lab() -> Iterator[Lab]:
         (resolver / "resolv.conf").write_text(f"nameserver {RESOLVER}\n")
         for line in _commands(made.inside, made.outside).strip().splitlines():
             subprocess.run(line.split(), check=True, timeout=COMMAND_S, capture_output=True)
-        with _world(made.outside):
+        with made.answering(sys.executable, "-m", "tests.egress.world"):
             yield made
     finally:
         for name in (made.inside, made.outside):
             subprocess.run(["ip", "netns", "delete", name], capture_output=True, timeout=COMMAND_S)
         shutil.rmtree(resolver, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _world(name: str) -> Iterator[None]:
-    command = ["ip", "netns", "exec", name, sys.executable, "-m", "tests.egress.world"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            assert process.stdout.readline() == "ready\n"
-            yield
-        finally:
-            process.kill()
 
 
 def _commands(inside: str, outside: str) -> str:
