@@ -5,7 +5,7 @@
     describe              the .torrent file of a URL is fetched and read             admission/describe.py
     probe                 the source is asked for its size                           admission/probing.py
     admit                 queued      -> submitting, when there is room              admission/admit.py
-    start                 submitting  -> downloading, by the owner of the engine     supervision/attend.py
+    start                 submitting  -> downloading, by the owner of the engine     supervision/submission.py
     (tick)                downloading -> finishing | failed | paused | queued again  supervision/owner.py
     finish                finishing   -> done, verified and moved                    delivery/finish.py
     notify                the outside is told                                        notify/outbox.py

@@ -13,7 +13,7 @@ from worker.jobs.states import Action, Reason, State
 from worker.limits import SUBMIT_WINDOW_S
 from worker.pipeline import accept, control, sweep
 from worker.ports import ItemStatus
-from worker.supervision import attend
+from worker.supervision import submission
 from worker.supervision.settle import SPACE_RETRY_S
 
 
@@ -53,7 +53,7 @@ def test_what_the_engine_was_given_by_a_dead_process_is_adopted_before_a_second_
     machine.tick()
     admit(machine.services, 1)
     job = machine.job(answer.job.id)
-    machine.engine.submit(attend.orders(machine.services, [job]))
+    machine.engine.submit(submission.orders(machine.services, [job]))
     machine.now += SUBMIT_WINDOW_S + 0.1
     machine.take_over()
     machine.tick()
@@ -97,7 +97,7 @@ def test_a_paused_job_whose_bytes_are_all_here_is_finished(machine: Machine) -> 
 
 def test_items_without_a_job_and_those_of_jobs_that_ended_are_told_apart(machine: Machine) -> None:
     id = machine.ask()
-    [order] = attend.orders(machine.services, [machine.job(id)])
+    [order] = submission.orders(machine.services, [machine.job(id)])
     control(machine.services, id, Action.CANCEL)
     machine.tick()
     machine.engine.submit([order])

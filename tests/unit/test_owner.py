@@ -17,7 +17,7 @@ from worker.jobs.states import Action, Cause, Reason, State
 from worker.jobs.torrents import describe
 from worker.limits import ASIDE_S
 from worker.ports import SWEEPER, Fault, ItemStatus
-from worker.supervision.attend import DOCUMENTS_MAX, orders
+from worker.supervision.submission import DOCUMENTS_MAX, orders
 
 
 def test_a_torrent_that_seeds_is_done_in_place_and_kept_at_the_engine_without_a_slot(machine: Machine) -> None:

@@ -14,7 +14,7 @@ from worker.jobs.model import Job
 from worker.jobs.states import Cause, Reason, State, Want
 from worker.limits import SUBMIT_WINDOW_S
 from worker.ports import Change, Lease, Poll, Services, Step
-from worker.supervision import attend
+from worker.supervision import attend, endings
 from worker.supervision.again import Again
 from worker.supervision.lease import Fenced
 from worker.suspects import ALONE, APART, Verdict, accompanied, deaths_after, judge, outlasted, trial_after
@@ -92,7 +92,7 @@ class Deaths:
             attend.remove_spent(self._services, self._engine, handles)
         except Transient as error:  # what it still has is an orphan
             log.info("suspects are still at the engine", engine=self._engine.name, error=str(error))
-        attend.let_go(self._services, jobs)
+        endings.let_go(self._services, jobs)
         trials_s = sum(job.trial_s for job in jobs if job.state is State.QUEUED)
         self._trials_end = max(self._trials_end, self._monotonic()) + trials_s
         for step in (Step.ADMIT, Step.NOTIFY):

@@ -10,7 +10,7 @@ from worker.jobs.model import Job
 from worker.jobs.states import State
 from worker.ports import Change, Engine, ItemStatus, Lease, Poll, Services
 from worker.supervision import settle
-from worker.supervision.attend import delete_files
+from worker.supervision.endings import delete_files
 
 #: Between two looks at the records of what is being finished.
 CLEAR_S = 0.5

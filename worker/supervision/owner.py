@@ -13,7 +13,7 @@ from worker.jobs.model import Job
 from worker.jobs.states import AT_ENGINE, State, Want
 from worker.limits import LEAST_BYTES, RECONCILE_S, STALLED_S, STEP_BATCH
 from worker.ports import Engine, Lease, Poll, Services, Step
-from worker.supervision import attend, failures, settle
+from worker.supervision import attend, endings, failures, settle, submission
 from worker.supervision.again import Again
 from worker.supervision.allocation import Allocation
 from worker.supervision.board import Board, shown
@@ -141,10 +141,10 @@ class Owner:
             if not self._held.has_time_for(self.engine.rpc_timeout_s):
                 break
             self._watch(todo.submit)  # should there be no answer, the next look shows what came of it
-            handed = attend.submit(self._services, self.engine, lease, todo.submit)
+            handed = submission.submit(self._services, self.engine, lease, todo.submit)
             self._again.queue(handed)
             self._watch(handed)
-            attend.let_go(self._services, handed)
+            endings.let_go(self._services, handed)
             successors = attend.pass_on(self._services, lease, todo)
             self._watch(successors)
             self._again.queue(successors)
@@ -219,7 +219,7 @@ class Owner:
                 self._services.nudger.nudge(step)
 
     def _count(self, jobs: dict[str, Job], by_job: dict[str, str], found: Findings, paused: set[str]) -> None:
-        attend.let_go(self._services, jobs.values())
+        endings.let_go(self._services, jobs.values())
         state = {by_job[job.id]: job.state for job in jobs.values()}
         self._corrections.made(Action.RESUBMIT, sum(state.get(handle) is State.SUBMITTING for handle in found.missing))
         self._corrections.made(Action.ADOPT, sum(state.get(handle) is State.DOWNLOADING for handle in found.adopted))
@@ -229,13 +229,13 @@ class Owner:
         """Remove what failed, resume what should run, stop what should not; what is missed here is found again."""
         attend.remove_spent(self._services, self.engine, spent)
         if again:
-            refused = attend.hand_back(self._services, self.engine, lease, list(again.values()))
+            refused = submission.hand_back(self._services, self.engine, lease, list(again.values()))
             self._again.queue(refused)
             self._watch(refused)
-            attend.let_go(self._services, refused)
+            endings.let_go(self._services, refused)
         if running:
             self.engine.pause(running)
-        self._corrections.asked(Action.RESUME, [handle for handle, job in again.items() if not attend.stops_by_itself(job)])
+        self._corrections.asked(Action.RESUME, [handle for handle, job in again.items() if not submission.stops_by_itself(job)])
         self._corrections.asked(Action.STOP, running)
 
     # ---- memory --------------------------------------------------------------------------------------------------

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from worker import logs
 from worker.jobs.model import Job
 from worker.ports import Change, Engine, Lease, Services, able
-from worker.supervision.attend import let_go
 from worker.supervision.board import Board
 from worker.supervision.corrections import Action, Corrections
 from worker.supervision.deaths import Deaths, carried, judged
+from worker.supervision.endings import let_go
 from worker.supervision.health import Health
 from worker.supervision.lease import Fenced
 from worker.supervision.relocation import departure, stranded

@@ -10,7 +10,7 @@ from worker.jobs.events import EventType
 from worker.jobs.model import Job
 from worker.jobs.states import IN_SLOT, Reason, State, Want
 from worker.ports import Lease, Services, Step
-from worker.supervision import attend
+from worker.supervision import endings
 from worker.supervision.relocation.departure import departed
 
 
@@ -39,10 +39,10 @@ def follow_wishes(
     twice = {job.id for job in sharing.outranked(jobs)}  # a crash came between a hand-over's two writes
     successors, left = sharing.hand_over(services, lease, [job for job in jobs if lets_go(job) or job.id in twice])
     there = [*_without(jobs, left), *successors]
-    doomed = [job for job in there if job.want is Want.CANCEL and attend.may_cancel(job)]
+    doomed = [job for job in there if job.want is Want.CANCEL and endings.may_cancel(job)]
     if doomed:
         require()
-    cancelled = attend.record_cancelled(services, lease, doomed, f"cancelled; {why}")
+    cancelled = endings.record_cancelled(services, lease, doomed, f"cancelled; {why}")
     for step in (Step.ADMIT, Step.NOTIFY) if cancelled else ():
         services.nudger.nudge(step)
     return _without(there, doomed), cancelled
