@@ -9,9 +9,55 @@ from worker import sharing
 from worker.jobs.events import EventType
 from worker.jobs.model import Job
 from worker.jobs.states import State, Want
-from worker.ports import Change, Engine, Item, Lease, Services
-from worker.supervision import endings
-from worker.supervision.lease import Fenced
+from worker.limits import STEP_BATCH
+from worker.ports import Change, Engine, Item, Lease, Services, Step
+from worker.supervision import endings, submission
+from worker.supervision.again import Again
+from worker.supervision.lease import Fenced, Held
+from worker.supervision.leftovers import Leftovers
+from worker.supervision.watchlist import Watchlist
+
+
+class Attendance:
+    """At one engine, by its owner."""
+
+    def __init__(self, services: Services, engine: Fenced, held: Held, watchlist: Watchlist, leftovers: Leftovers, again: Again) -> None:
+        self._services = services
+        self._engine = engine
+        self._held = held
+        self._watchlist = watchlist
+        self._leftovers = leftovers
+        self._again = again
+
+    def serve(self, lease: Lease) -> int:
+        """Do what the records ask, while there is something to do and time for it; returns how many downloads started."""
+        total = 0
+        while jobs := self._services.store.needing_owner(self._engine.name, STEP_BATCH):
+            todo = sort(jobs)
+            if not self._held.has_time_for(self._engine.rpc_timeout_s):
+                break
+            self._watchlist.watch(todo.submit)  # should there be no answer, the next look shows what came of it
+            handed = submission.submit(self._services, self._engine, lease, todo.submit)
+            self._again.queue(handed)
+            self._watchlist.watch(handed)
+            endings.let_go(self._services, handed)
+            successors = pass_on(self._services, lease, todo)
+            self._watchlist.watch(successors)
+            self._again.queue(successors)
+            pause(self._services, self._engine, todo.pause)
+            if todo.shelve:
+                self._watchlist.watch(shelve(self._services, self._engine, lease, todo.shelve, self._engine.poll().items))
+            for handle in cancel(self._services, self._engine, lease, todo.cancel):
+                self._watchlist.drop([handle])
+                self._leftovers.forget(handle)
+            if handed or todo.shelve or todo.cancel:
+                self._services.nudger.nudge(Step.NOTIFY)
+            if todo.shelve or todo.cancel:
+                self._services.nudger.nudge(Step.ADMIT)
+            total += sum(job.state is State.DOWNLOADING for job in handed)
+            if not handed or (len(jobs) < STEP_BATCH and len(handed) == len(todo.submit)):
+                break
+        return total
 
 
 @dataclass(slots=True)
