@@ -8,11 +8,11 @@ import pytest
 
 from worker.settings import SettingsError
 from worker.store import open_store
-from worker.store.mongo.connection import OPTIONS, _client, database_name
+from worker.store.mongo.address import OPTIONS, client_of, database_name
 
 
 def options(url: str, profile: str = "production") -> Any:
-    client = _client(url, OPTIONS[profile])
+    client = client_of(url, OPTIONS[profile])
     client.close()
     return client.options
 

@@ -15,7 +15,7 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 
-from worker.store.mongo.connection import _words
+from worker.store.mongo.errors import told
 
 REFUSED = {"index": 0, "code": 10334, "codeName": "BSONObjectTooLarge", "errmsg": "secret", "op": {"uri": "https://host/?token=secret"}}
 LATE = {"code": 64, "codeName": "WriteConcernFailed", "errmsg": "secret"}
@@ -44,4 +44,4 @@ TOPOLOGY = "a:1: [Errno 111] Connection refused (configured timeouts: x), Timeou
     ],
 )
 def test_an_error_is_told_in_words_that_quote_no_document(error: PyMongoError, words: str) -> None:
-    assert _words(error) == words
+    assert told(error) == words

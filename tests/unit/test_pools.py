@@ -10,7 +10,7 @@ from worker.coordination.bounds import Bounds
 from worker.limits import RPC_TIMEOUT_S
 from worker.pools import HTTP_CONNECTIONS, POOLS, STORE_IDLE_S
 from worker.settings import SettingsError, load
-from worker.store.mongo.connection import OPTIONS, TIMEOUT_MS
+from worker.store.mongo.address import OPTIONS, TIMEOUT_MS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "pools.md"
 

@@ -63,7 +63,8 @@ def _sqlite(path: Path, clock: Callable[[], float] | None, advisor: Advisor | No
 
 def _mongo(url: str, profile: str, metrics: Metrics | None, advisor: Advisor | None) -> JobStore:
     # The driver takes a fifth of a second to load, which commands on SQLite need not wait for.
-    from worker.store.mongo.connection import MongoConnection, Unusable
+    from worker.store.mongo.address import Unusable
+    from worker.store.mongo.connection import MongoConnection
     from worker.store.mongo.pool_events import PoolEvents
     from worker.store.mongo.store import MongoStore
 

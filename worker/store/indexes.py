@@ -39,7 +39,8 @@ def open_indexes(url: str, profile: str) -> Indexes:
         if not path.is_file():
             raise SettingsError(f"HAUL_STORE_URL: there is no store at {path} yet; it is made with all indexes")
         return SqliteIndexes(path)
-    from worker.store.mongo.connection import MongoConnection, Unusable
+    from worker.store.mongo.address import Unusable
+    from worker.store.mongo.connection import MongoConnection
     from worker.store.mongo.indexes import MongoIndexes
 
     try:
