@@ -10,9 +10,10 @@ from worker.ports import Lease
 from worker.store import bounded
 from worker.store.mongo import queries
 from worker.store.mongo.collection import MongoCollection
+from worker.store.mongo.leases import MongoLeases
 
 
-class MongoBreakers:
+class MongoBreakers(MongoLeases):
     """That part of `JobStore`."""
 
     _breakers: MongoCollection
@@ -28,6 +29,3 @@ class MongoBreakers:
         where = {"_id": engine} | queries.within(until_ms)
         if not self._breakers.update([UpdateOne(where, {"$set": {"breaker": breaker.document()}})]):
             raise LeaseLost("store", f"the lease {lease.name!r} (token {lease.token}) has run out")
-
-    def _until_ms(self, lease: Lease) -> int:
-        raise NotImplementedError

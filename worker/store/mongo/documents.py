@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from bson import ObjectId
 
@@ -19,6 +19,9 @@ Document = dict[str, Any]
 
 #: Fields beside the job's own that are there only while they say something; partial indexes hold those alone.
 FLAGS = ("at_engine", "needs_owner", "undescribed", "unprobed", "promised", "short", "holding", "following", "contents")
+
+T = TypeVar("T")
+K = TypeVar("K")
 
 
 def new_document(job: Job, place: int, op: ObjectId) -> Document:
@@ -87,3 +90,11 @@ def run_document(run: Run, place: int) -> Document:
 def run_of(document: Document) -> Run:
     """The run of a document."""
     return Run(**{field.name: document[field.name] for field in fields(Run)})
+
+
+def firsts(items: Iterable[T], key: Callable[[T], K]) -> dict[K, T]:
+    """Of items with the same key the first."""
+    found: dict[K, T] = {}
+    for item in items:
+        found.setdefault(key(item), item)
+    return found

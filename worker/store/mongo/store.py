@@ -9,25 +9,25 @@ Time is the server's: leases go by the clock of the primary, which has to be kep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from bson import ObjectId
 
-from worker.jobs.errors import LeaseLost, Transient
+from worker.jobs.errors import Transient
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
-from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run
+from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page
 from worker.store import bounded
 from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
 from worker.store.mongo import queries
 from worker.store.mongo.breakers import MongoBreakers
 from worker.store.mongo.collection import MongoCollection
 from worker.store.mongo.connection import MongoConnection
-from worker.store.mongo.documents import Document, check_follows, job_of, new_document, run_document, run_of
+from worker.store.mongo.documents import Document, check_follows, firsts, job_of, new_document
 from worker.store.mongo.drains import MongoDrains
+from worker.store.mongo.runs import MongoRuns
 from worker.store.mongo.sums import MongoSums
 from worker.store.mongo.torrents import MongoTorrents
 from worker.store.mongo.upkeep import MongoUpkeep
@@ -36,7 +36,7 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 
-class MongoStore(MongoSums, MongoBreakers, MongoDrains, MongoTorrents, MongoUpkeep):
+class MongoStore(MongoSums, MongoBreakers, MongoDrains, MongoTorrents, MongoRuns, MongoUpkeep):
     """See `JobStore` for the promises. Safe for many threads; every call ends within two time-outs of the connection.
 
     A lease is looked at twice. It is read before a write, which refuses a token that was replaced; and every update of the
@@ -62,9 +62,9 @@ class MongoStore(MongoSums, MongoBreakers, MongoDrains, MongoTorrents, MongoUpke
     def insert(self, jobs: Sequence[Job], marks: Sequence[str] | None = None) -> list[Inserted]:
         """See `JobStore.insert`."""
         ops = [ObjectId(mark) for mark in marks] if marks else [ObjectId() for _ in jobs]
-        firsts = _firsts(zip(jobs, ops, strict=True), lambda pair: pair[0].id)
-        place = self._take(queries.JOBS, len(firsts))
-        rows = {job.id: new_document(job, at, op) for at, (job, op) in enumerate(firsts.values(), place)}
+        fresh = firsts(zip(jobs, ops, strict=True), lambda pair: pair[0].id)
+        place = self._take(queries.JOBS, len(fresh))
+        rows = {job.id: new_document(job, at, op) for at, (job, op) in enumerate(fresh.values(), place)}
         clashed = self._jobs.add(list(rows.values()))
         known = self._jobs.of_ids(clashed)
         if len(known) < len(clashed):
@@ -168,47 +168,6 @@ class MongoStore(MongoSums, MongoBreakers, MongoDrains, MongoTorrents, MongoUpke
         self._limits.remove(list(drop))
         self._limits.update([queries.set_limit(name, value) for name, value in values.items()])
 
-    # ---- leases ----
-
-    def acquire_lease(self, name: str, owner: str, ttl_s: float) -> Lease | None:
-        """See `JobStore.acquire_lease`."""
-        row = self._leases.change({"_id": name}, queries.acquire(owner, _ms(ttl_s)), upsert=True)
-        return _lease(row) if row and row["owner"] == owner else None
-
-    def renew_lease(self, lease: Lease, ttl_s: float) -> Lease:
-        """See `JobStore.renew_lease`. One that has run out is renewed as long as nobody has taken it."""
-        row = self._leases.change(queries.held(lease), queries.renew(_ms(ttl_s)))
-        if row is None:
-            raise _lost(lease)
-        return replace(lease, until=_lease(row).until)
-
-    def release_lease(self, lease: Lease) -> None:
-        """See `JobStore.release_lease`."""
-        self._leases.change(queries.held(lease), queries.RELEASE)
-
-    # ---- runs ----
-
-    def claim_run(self, name: str, slot: str, owner: str) -> bool:
-        """See `JobStore.claim_run`."""
-        row = run_document(Run(name, slot, owner, self.now()), self._take(queries.RUNS, 1))
-        if not self._runs.add([row]):
-            return True
-        return [run["_id"] for run in self._runs.find(queries.slot(name, slot), limit=1)] == [row["_id"]]  # the first answer may be lost
-
-    def end_run(self, name: str, slot: str, *, ok: bool, report: Mapping[str, Any]) -> None:
-        """See `JobStore.end_run`."""
-        self._runs.change(queries.slot(name, slot) | {"ended_at": None}, queries.end_run(self.now(), ok=ok, report=report))
-
-    def runs(self, name: str | None, limit: int) -> list[Run]:
-        """See `JobStore.runs`."""
-        return [run_of(row) for row in self._runs.find(queries.runs(name), queries.NEWEST, limit)]
-
-    def keep_runs(self, runs: Sequence[Run]) -> None:
-        """See `JobStore.keep_runs`."""
-        firsts = _firsts(runs, lambda run: (run.name, run.slot))
-        place = self._take(queries.RUNS, len(firsts))
-        self._runs.add([run_document(run, at) for at, run in enumerate(firsts.values(), place)])
-
     # ---- connection ----
 
     def ping(self) -> None:
@@ -226,12 +185,6 @@ class MongoStore(MongoSums, MongoBreakers, MongoDrains, MongoTorrents, MongoUpke
             return {number: Applied(True, change.new) for number, change in batch.items()}
         now = self._jobs.of_ids([change.old.id for change in batch.values()])
         return {number: _judged(change, now.get(change.old.id)) for number, change in batch.items()}
-
-    def _until_ms(self, lease: Lease) -> int:
-        """When the lease ends. Raises LeaseLost when it is another's or has run out."""
-        for row in self._leases.find(queries.current(lease)):
-            return int(row["until_ms"])
-        raise _lost(lease)
 
     def _take(self, counter: str, n: int) -> int:
         """The first of `n` numbers that nobody else is given."""
@@ -259,27 +212,8 @@ def _rounds(changes: Sequence[Change]) -> list[dict[int, Change]]:
     return rounds
 
 
-def _firsts(items: Iterable[T], key: Callable[[T], K]) -> dict[K, T]:
-    firsts: dict[K, T] = {}
-    for item in items:
-        firsts.setdefault(key(item), item)
-    return firsts
-
-
 def _judged(change: Change, document: Document | None) -> Applied:
     if document is None:
         return Applied(False, None)
     won = ObjectId(change.mark) in document["ops"]
     return Applied(won, change.new if won else job_of(document))
-
-
-def _lease(row: Document) -> Lease:
-    return Lease(row["_id"], row["owner"], int(row["token"]), row["until_ms"] / 1000)
-
-
-def _lost(lease: Lease) -> LeaseLost:
-    return LeaseLost("store", f"the lease {lease.name!r} (token {lease.token}) has run out, or is no longer {lease.owner}'s")
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from worker.jobs.errors import LeaseLost
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
-from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page, Run
+from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page
 from worker.store.advisor import Advisor
 from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
 from worker.store.sqlite import queries
@@ -21,14 +21,16 @@ from worker.store.sqlite.boot_clock import BootClock, anchored, known
 from worker.store.sqlite.breakers import SqliteBreakers
 from worker.store.sqlite.connections import Connections
 from worker.store.sqlite.drains import SqliteDrains
-from worker.store.sqlite.rows import change_row, from_json, hook_json, job_of, row_of, run_of, to_json
+from worker.store.sqlite.leases import SqliteLeases, until
+from worker.store.sqlite.rows import change_row, from_json, hook_json, job_of, row_of, to_json
+from worker.store.sqlite.runs import SqliteRuns
 from worker.store.sqlite.schema import is_current, prepare
 from worker.store.sqlite.sums import SqliteSums
 from worker.store.sqlite.torrents import SqliteTorrents
 from worker.store.sqlite.upkeep import SqliteUpkeep
 
 
-class SqliteStore(SqliteSums, SqliteBreakers, SqliteDrains, SqliteTorrents, SqliteUpkeep):
+class SqliteStore(SqliteSums, SqliteBreakers, SqliteDrains, SqliteTorrents, SqliteLeases, SqliteRuns, SqliteUpkeep):
     """See `JobStore` for the promises. Safe for many threads; each batch is one transaction.
 
     Args:
@@ -175,62 +177,6 @@ class SqliteStore(SqliteSums, SqliteBreakers, SqliteDrains, SqliteTorrents, Sqli
             connection.executemany(queries.DROP_LIMIT, [{"name": name} for name in drop])
             connection.executemany(queries.SET_LIMIT, [{"name": name, "value": to_json(value)} for name, value in values.items()])
 
-    # ---- leases ----
-
-    def acquire_lease(self, name: str, owner: str, ttl_s: float) -> Lease | None:
-        """See `JobStore.acquire_lease`."""
-        with self._writing(0) as (connection, _):
-            now = self.now()
-            holder, token, until = connection.execute(queries.LEASE, {"name": name}).fetchone() or (None, 0, 0.0)
-            held = holder is not None and until > now
-            if held and holder != owner:
-                return None
-            lease = Lease(name, owner, token if held else token + 1, now + ttl_s)
-            connection.execute(queries.SET_LEASE, asdict(lease))
-        return lease
-
-    def renew_lease(self, lease: Lease, ttl_s: float) -> Lease:
-        """See `JobStore.renew_lease`. One that has run out is renewed as long as nobody has taken it."""
-        with self._writing(0) as (connection, _):
-            until = _until(connection, lease)
-            renewed = replace(lease, until=max(until, self.now() + ttl_s))
-            connection.execute(queries.SET_LEASE, asdict(renewed))
-        return renewed
-
-    def release_lease(self, lease: Lease) -> None:
-        """See `JobStore.release_lease`."""
-        with self._writing(0) as (connection, _):
-            row = connection.execute(queries.LEASE, {"name": lease.name}).fetchone()
-            if row and row[:2] == (lease.owner, lease.token):
-                connection.execute(queries.SET_LEASE, asdict(lease) | {"owner": None, "until": 0.0})
-
-    # ---- runs ----
-
-    def claim_run(self, name: str, slot: str, owner: str) -> bool:
-        """See `JobStore.claim_run`."""
-        with self._writing(0) as (connection, _):
-            values = {"name": name, "slot": slot, "owner": owner, "now": self.now()}
-            return connection.execute(queries.CLAIM_RUN, values).rowcount == 1
-
-    def end_run(self, name: str, slot: str, *, ok: bool, report: Mapping[str, Any]) -> None:
-        """See `JobStore.end_run`."""
-        with self._writing(0) as (connection, _):
-            values = {"name": name, "slot": slot, "now": self.now(), "ok": ok, "report": to_json(dict(report))}
-            connection.execute(queries.END_RUN, values)
-
-    def runs(self, name: str | None, limit: int) -> list[Run]:
-        """See `JobStore.runs`."""
-        query = queries.RUNS if name is None else queries.RUNS_OF
-        with self._connections.reading() as connection:
-            rows = connection.execute(query, {"name": name, "limit": limit}).fetchall()
-        return [run_of(row) for row in rows]
-
-    def keep_runs(self, runs: Sequence[Run]) -> None:
-        """See `JobStore.keep_runs`."""
-        rows = [asdict(run) | {"report": to_json(dict(run.report))} for run in runs]
-        with self._writing(0) as (connection, _):
-            connection.executemany(queries.KEEP_RUN, rows)
-
     # ---- connection ----
 
     def ping(self) -> None:
@@ -248,7 +194,7 @@ class SqliteStore(SqliteSums, SqliteBreakers, SqliteDrains, SqliteTorrents, Sqli
         with self._connections.writing() as connection:
             now = self.now()
             connection.execute(queries.STAMP, {"now": now, "changes": changes})
-            if lease and _until(connection, lease) <= now:
+            if lease and until(connection, lease) <= now:
                 raise LeaseLost("store", f"the lease {lease.name!r} (token {lease.token}) has run out")
             yield connection, connection.execute(queries.CHANGES).fetchone()[0] - changes + 1
 
@@ -256,13 +202,6 @@ class SqliteStore(SqliteSums, SqliteBreakers, SqliteDrains, SqliteTorrents, Sqli
         with self._connections.reading() as connection:
             rows = connection.execute(query, values).fetchall()
         return [job_of(row) for row in rows]
-
-
-def _until(connection: sqlite3.Connection, lease: Lease) -> float:
-    owner, token, until = connection.execute(queries.LEASE, {"name": lease.name}).fetchone() or (None, 0, 0.0)
-    if (owner, token) != (lease.owner, lease.token):
-        raise LeaseLost("store", f"the lease {lease.name!r} (token {lease.token}) is no longer {lease.owner}'s")
-    return float(until)
 
 
 def _select_ids(connection: sqlite3.Connection, ids: list[str]) -> dict[str, Job]:
