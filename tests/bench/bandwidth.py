@@ -12,7 +12,7 @@ from tests.e2e.budgets import MIB, about, at_work, rates
 from tests.e2e.stack import Stack, eventually
 from worker import pipeline
 from worker.jobs.limits import override_key
-from worker.supervision.regulation import SETTLE_S
+from worker.supervision.bandwidth.regulation import SETTLE_S
 
 #: So little that origin and peer, which are in Python, keep up with it on a machine that does other things, too.
 BUDGET = 6 * MIB

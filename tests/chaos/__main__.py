@@ -31,7 +31,7 @@ from worker.client import Client
 from worker.jobs.errors import Transient
 from worker.jobs.model import Job
 from worker.jobs.states import Cause, State
-from worker.supervision.regulation import MOST
+from worker.supervision.bandwidth.regulation import MOST
 
 TURN_S = 0.1
 SAY_S = 10.0

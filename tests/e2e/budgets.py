@@ -11,7 +11,7 @@ from tests.e2e.engines import Qbittorrent
 from tests.e2e.stack import Stack
 from tests.origin import content
 from tests.torrents import pack
-from worker.supervision.regulation import LEAST, MOST
+from worker.supervision.bandwidth.regulation import LEAST, MOST
 
 MIB = 1 << 20
 BUDGET = 4 * MIB

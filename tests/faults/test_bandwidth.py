@@ -13,7 +13,7 @@ from tests.e2e.stack import Stack, eventually
 from tests.faults.catalogue import fault
 from worker import pipeline
 from worker.jobs.limits import override_key
-from worker.supervision.regulation import MOST, SETTLE_S
+from worker.supervision.bandwidth.regulation import MOST, SETTLE_S
 
 TIER = override_key("tiers", "bandwidth", "free")
 #: Until another owner has the leases of one that died, and every limit is given again.

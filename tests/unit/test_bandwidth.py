@@ -19,8 +19,8 @@ from worker.engines.fake import FakeEngine
 from worker.jobs.model import Progress
 from worker.ports import Item, ItemStatus, Poll
 from worker.store.sqlite.store import SqliteStore
-from worker.supervision import throttle
-from worker.supervision.bandwidth import Appetite, Use, divide
+from worker.supervision.bandwidth import throttle
+from worker.supervision.bandwidth.division import Appetite, Use, divide
 
 MONDAY = datetime(2025, 6, 2)
 MIB = 1024 * 1024

@@ -20,10 +20,10 @@ from worker.jobs.model import Progress, Source, SourceKind
 from worker.jobs.tiers import DEFAULTS, FixedTiers, Limits
 from worker.ports import EngineSnapshot, Item, ItemStatus, Order, Poll, Services
 from worker.store.sqlite.store import SqliteStore
-from worker.supervision import pacing
-from worker.supervision.caps import Demand, demand, each, part, stepped
+from worker.supervision.bandwidth import pacing
+from worker.supervision.bandwidth.caps import Demand, demand, each, part, stepped
+from worker.supervision.bandwidth.pacing import Pacing
 from worker.supervision.diff import Terms
-from worker.supervision.pacing import Pacing
 
 KIB = 1024
 RATE = 1000 * KIB

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from worker.jobs.model import Progress
 from worker.jobs.states import Phase
 from worker.ports import Item, ItemStatus
-from worker.supervision.regulation import LEAST, MOST, WINDOW_S, Meter, Regulation, Regulations
+from worker.supervision.bandwidth.regulation import LEAST, MOST, WINDOW_S, Meter, Regulation, Regulations
 
 SHARE = 3_000_000.0
 #: What a second takes of a limit.

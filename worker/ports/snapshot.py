@@ -16,8 +16,8 @@ class EngineSnapshot:
         limit: bytes a second that it is held to.
         wants: what it can use of a budget, in bytes a second; None for all it is given.
         share: what it is to take of the budget.
-        told: what it was told so that it takes that (`supervision.regulation`), `limit` is what it shows.
-        budgets: what its downloads can use of each tier's and user's bandwidth (`supervision.caps.Demand`), by the budget's name.
+        told: what it was told so that it takes that (`supervision.bandwidth.regulation`), `limit` is what it shows.
+        budgets: what its downloads can use of each tier's and user's bandwidth (`supervision.bandwidth.caps.Demand`), by the budget's name.
         unheld: downloads that do not show the limit they were given.
         budget, zone: what its owner divides among the engines, as it is written (`worker.bandwidth`), and by which time zone.
         breaker: its state (`worker.breaker.Circuit`), level, and until when it rests and since when it is silent, on the

@@ -12,9 +12,9 @@ from worker.jobs.errors import Transient
 from worker.jobs.model import Progress
 from worker.jobs.states import State
 from worker.ports import Engine, EngineSnapshot, Item, ItemStatus, Lease, Poll, Services
+from worker.supervision.bandwidth.throttle import Share
 from worker.supervision.diff import Watched
 from worker.supervision.health import Health
-from worker.supervision.throttle import Share
 
 PROGRESS_STORE_S = 5.0
 #: An engine is given its slots and as many jobs more as it finished in this time, so that small files do not wait.

@@ -12,6 +12,7 @@ from worker.ports import Engine, Lease, Services, Step
 from worker.supervision.again import Again
 from worker.supervision.allocation import Allocation
 from worker.supervision.attend import Attendance
+from worker.supervision.bandwidth.throttle import Throttle
 from worker.supervision.board import Board, shown
 from worker.supervision.corrections import Corrections
 from worker.supervision.deaths import Deaths
@@ -23,7 +24,6 @@ from worker.supervision.observed import Observed
 from worker.supervision.reconcile import Reconciler
 from worker.supervision.relocation.drained import Drained
 from worker.supervision.relocation.failover import Failover
-from worker.supervision.throttle import Throttle
 from worker.supervision.watchlist import Watchlist
 
 #: Between two looks: short after something started or ended, twice as long after each quiet one, up to a second at rest.

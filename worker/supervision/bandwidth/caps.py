@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from worker.supervision.bandwidth import Use, divide
+from worker.supervision.bandwidth.division import Use, divide
 
 #: What a download can use is rounded up to steps of this ratio, so that few limits differ and few of them move.
 STEP = 1.25

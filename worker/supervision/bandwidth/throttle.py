@@ -12,10 +12,10 @@ from worker import logs
 from worker.bandwidth import Budget, read_budget
 from worker.jobs.errors import Transient
 from worker.ports import Engine, ItemStatus, Order, Poll, Services
-from worker.supervision.bandwidth import Appetite, Use, divide
+from worker.supervision.bandwidth.division import Appetite, Use, divide
+from worker.supervision.bandwidth.pacing import Pacing, whole
+from worker.supervision.bandwidth.regulation import Meter, Regulation
 from worker.supervision.diff import Terms, Watched
-from worker.supervision.pacing import Pacing, whole
-from worker.supervision.regulation import Meter, Regulation
 
 #: Between two divisions; a change is in force at every engine within twice this time.
 DIVIDE_S = 2.0

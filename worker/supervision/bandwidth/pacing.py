@@ -10,11 +10,11 @@ from worker import logs
 from worker.jobs.errors import Transient
 from worker.jobs.tiers import Limits
 from worker.ports import Engine, Item, ItemStatus, Order, Poll, Services
-from worker.supervision import caps
-from worker.supervision.bandwidth import Appetite
-from worker.supervision.caps import Demand
+from worker.supervision.bandwidth import caps
+from worker.supervision.bandwidth.caps import Demand
+from worker.supervision.bandwidth.division import Appetite
+from worker.supervision.bandwidth.regulation import Regulations
 from worker.supervision.diff import Terms
-from worker.supervision.regulation import Regulations
 
 #: Between two divisions; a change of a limit is dealt with at once.
 DIVIDE_S = 2.0

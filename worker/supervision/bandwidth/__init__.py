@@ -1,0 +1,1 @@
+"""Every owner holds its engine, and each download there, to its part of what all may take together."""
