@@ -15,19 +15,17 @@ recorded: one of the two sees the other. The sweep finds those that a crash left
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from worker import logs
+from worker import logs, waiting
 from worker.jobs.content import goes_on, leads, may_take_over, stands
-from worker.jobs.errors import Transient
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Transfer
 from worker.jobs.states import IN_SLOT, LIVE, Cause, Reason, State, Want
 from worker.limits import STEP_BATCH, SUBMIT_WINDOW_S
-from worker.ports import Change, Lease, Services, Step, WaitingJob
+from worker.ports import Change, Lease, Services, Step
 
 #: Batches of followers at one look; those behind them are found by the sweep.
 BATCHES_MAX = 100
@@ -68,10 +66,10 @@ def stay(services: Services, followers: Sequence[Job]) -> None:
 
 def mend(services: Services) -> int:
     """Let go on who waits for a transfer that is nobody's any more; returns how many jobs wait for one."""
-    waiting = services.store.followed()
-    going = {_id(job) for job in services.store.holding(waiting) if goes_on(job)} if waiting else set()
-    _release_all(services, waiting.keys() - going, alone=False)
-    return sum(waiting.values())
+    awaited = services.store.followed()
+    going = {_id(job) for job in services.store.holding(awaited) if goes_on(job)} if awaited else set()
+    _release_all(services, awaited.keys() - going, alone=False)
+    return sum(awaited.values())
 
 
 def _release(services: Services, followers: Sequence[Job], *, alone: bool) -> None:
@@ -85,9 +83,7 @@ def _release(services: Services, followers: Sequence[Job], *, alone: bool) -> No
     released = [a.job for a in applied if a.won and a.job is not None]
     if released:
         services.metrics.shared.labels("released").inc(len(released))
-        with contextlib.suppress(Transient):  # the sweep finds that the index has too few
-            services.coordinator.add_waiting([WaitingJob.of(job) for job in released])
-        services.nudger.nudge(Step.ADMIT)
+        waiting.enlist(services, released)
 
 
 # ---- the end of a transfer -------------------------------------------------------------------------------------

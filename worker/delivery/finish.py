@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from worker import logs, sharing, tries
+from worker import logs, sharing, tries, waiting
 from worker.delivery import outcomes, place, verify
 from worker.delivery.names import safe_name, safe_paths
 from worker.jobs.directories import delete_work, is_spent, standing, volume_of
@@ -25,7 +25,7 @@ from worker.jobs.errors import Failed, Transient
 from worker.jobs.events import EventType
 from worker.jobs.model import Job, Result
 from worker.jobs.states import Cause, State, Want
-from worker.ports import Change, FoundFile, Services, Step, WaitingJob
+from worker.ports import Change, FoundFile, Services, Step
 
 #: A finish that takes longer (a checksum, a copy) keeps its claim by renewing it between blocks. After a crash nobody
 #: finishes what was claimed for so long.
@@ -151,18 +151,10 @@ def _recorded(services: Services, changes: list[Change]) -> int:
         _tidy(services, old, job, needed)
     for old, _ in dropped:  # not what was asked for: it is fetched anew
         _delete(services, old, needed)
-    _queue_again(services, [a.job for a in applied if a.won and a.job is not None and a.job.state is State.QUEUED])
+    waiting.enlist(services, [a.job for a in applied if a.won and a.job is not None and a.job.state is State.QUEUED])
     if ended:
         services.nudger.nudge(Step.NOTIFY)
     return len(ended)
-
-
-def _queue_again(services: Services, jobs: list[Job]) -> None:
-    """Tell admission of jobs that are to be fetched again; the sweep would, within seconds."""
-    if jobs:
-        with contextlib.suppress(Transient):
-            services.coordinator.add_waiting([WaitingJob.of(job) for job in jobs])
-        services.nudger.nudge(Step.ADMIT)
 
 
 # ---- verify ----------------------------------------------------------------------------------------------------

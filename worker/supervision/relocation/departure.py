@@ -6,16 +6,15 @@ between the two is an item, or a directory, that no record asks for, and is remo
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
+from worker import waiting
 from worker.breaker import Circuit
 from worker.jobs.directories import delete_work_directory
-from worker.jobs.errors import Transient
 from worker.jobs.model import Job, Progress, Transfer
 from worker.jobs.states import Reason, State
 from worker.limits import STEP_BATCH
-from worker.ports import Change, Engine, Lease, Services, Step, WaitingJob
+from worker.ports import Change, Engine, Lease, Services, Step
 from worker.supervision.lease import Fenced
 
 
@@ -67,10 +66,7 @@ def record(services: Services, lease: Lease, changes: Sequence[Change]) -> list[
     applied = services.store.apply(changes, lease)
     made = [change for change, answer in zip(changes, applied, strict=True) if answer.won]
     services.failpoints.hit("departure.recorded", *(change.new.id for change in made))
-    if waiting := [WaitingJob.of(change.new) for change in made if departs(change)]:
-        with contextlib.suppress(Transient):  # the sweep finds that the index has too few
-            services.coordinator.add_waiting(waiting)
-        services.nudger.nudge(Step.ADMIT)
+    waiting.enlist(services, [change.new for change in made if departs(change)])
     if made:
         services.nudger.nudge(Step.NOTIFY)
     return made
