@@ -12,7 +12,7 @@ from worker.limits import LEASE_S
 from worker.maintenance.lane import lane_lease
 from worker.ports import JobStore
 from worker.settings import EMBEDDED, Settings
-from worker.store.migrate import NotCopied
+from worker.store.comparison import NotCopied
 from worker.supervision.lease import Held, engine_lease
 
 #: One for every run of the command, so that the next one after a kill need not wait for the leases to run out.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from worker.cli.addresses import Address
     from worker.cli.bar import Bar
     from worker.settings import Settings
-    from worker.store.migrate import Comparison
+    from worker.store.comparison import Comparison
 
 From = Annotated[str | None, typer.Argument(metavar="FROM", help="The store to copy; this machine's SQLite file when left out.")]
 To = Annotated[str | None, typer.Argument(metavar="TO", help="The store to fill; HAUL_STORE_URL when left out.")]
