@@ -12,6 +12,7 @@ from worker.cli.output import note
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
+#: Between two lines where there is no terminal.
 LINE_EVERY_S = 2.0
 
 
@@ -44,7 +45,8 @@ class Bar:
 
     def __enter__(self) -> Bar:
         if not self._silent and sys.stderr.isatty():
-            self._bars = _bars()
+            self._bars = bars()
+            self._bars.add_task("", total=None, detail="")
             self._bars.start()
         return self
 
@@ -53,11 +55,10 @@ class Bar:
             self._bars.stop()
 
 
-def _bars() -> Bars:
+def bars() -> Bars:
+    """Bars on stderr, each task with its `detail`; nothing is drawn yet."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = [TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[detail]}", markup=False)]
-    bars = Progress(*columns, console=Console(stderr=True), refresh_per_second=5)
-    bars.add_task("", total=None, detail="")
-    return bars
+    return Progress(*columns, console=Console(stderr=True), refresh_per_second=5)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from worker.cli.bar import LINE_EVERY_S, bars
 from worker.cli.output import Exit, note, print_json, progress_text, state_text, title
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 BARS_MAX = 16
-LINE_EVERY_S = 2.0
 TITLE_CHARS_MAX = 40
 
 
@@ -38,7 +38,7 @@ class Display:
 
     def __enter__(self) -> Display:
         if not self._json and sys.stderr.isatty():
-            self._bars = _bars()
+            self._bars = bars()
             self._bars.start()
         return self
 
@@ -95,14 +95,6 @@ class Display:
                 self._lines[job.id] = line
                 sys.stderr.write(line + "\n")
         sys.stderr.flush()
-
-
-def _bars() -> Bars:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns: list[Any] = [TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[detail]}", markup=False)]
-    return Progress(*columns, console=Console(stderr=True), refresh_per_second=5)
 
 
 def _detail(job: Job, progress: Progress) -> str:
