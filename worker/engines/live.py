@@ -17,7 +17,7 @@ from worker import logs
 from worker.engines.file import FILE_BYTES_MAX, VARIABLE, Defaults, open_to_all, parse
 from worker.engines.registry import Address, connect
 from worker.jobs.errors import Transient
-from worker.jobs.states import IN_SLOT, State
+from worker.jobs.states import HELD
 from worker.ports import Engine, JobStore
 from worker.settings import SettingsError
 
@@ -27,8 +27,6 @@ LOOK_EVERY_S = 2.0
 KEPT_S = 10.0
 #: Whoever took an engine from the pool may use it for so long after another one came in its place.
 CLOSED_AFTER_S = 60.0
-#: What an engine is still needed for.
-HELD = IN_SLOT | {State.FINISHING, State.DONE}
 
 log = logs.get(__name__)
 

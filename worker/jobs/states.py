@@ -89,6 +89,8 @@ LIVE = frozenset(State) - TERMINAL
 AT_ENGINE = frozenset({State.SUBMITTING, State.DOWNLOADING, State.PAUSED, State.FINISHING})
 #: States that take one of the engine's slots.
 IN_SLOT = frozenset({State.SUBMITTING, State.DOWNLOADING})
+#: States in which a job gets no further without the engine it has, or seeds there; `queued` or `paused` it is admitted to another.
+HELD = IN_SLOT | {State.FINISHING, State.DONE}
 
 #: (from, to) -> what causes the move. Whatever is not here is refused by `check`.
 TRANSITIONS: Mapping[tuple[State, State], str] = {

@@ -14,14 +14,12 @@ from worker import logs
 from worker.jobs.directories import delete_work_directory
 from worker.jobs.errors import LeaseLost
 from worker.jobs.model import Job
-from worker.jobs.states import IN_SLOT, State
+from worker.jobs.states import HELD, State
 from worker.ports import Change, Engine, Lease, Services, able
 from worker.supervision.lease import Held, engine_lease
 from worker.supervision.relocation import departure, stranded
 
 ABANDONED_S = 60.0
-#: States in which a job gets no further without its engine; one that is `queued` or `paused` is admitted to another.
-HELD = IN_SLOT | {State.FINISHING, State.DONE}
 
 log = logs.get(__name__)
 
