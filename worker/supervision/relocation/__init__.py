@@ -1,1 +1,4 @@
-"""Jobs that leave their engine for another one: it is `drained`, it does not answer (`failover`), or nobody knows it (`abandoned`)."""
+"""Jobs leave their engine for another one (`departure`): an operator says so (`drained`), or it cannot be asked (`stranded`).
+
+Then it has not answered for long (`failover`), or no process knows it any more (`abandoned`).
+"""
