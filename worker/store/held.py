@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from worker import logs
@@ -74,6 +75,7 @@ class HeldProgress:
         key, now = key_of(lease), time.monotonic()
         with self._lock:
             self._written_at = {each: at for each, at in self._written_at.items() if now - at < self._bounds.hold_s}
+            self._outdate(key, rows.keys())
             direct = not rows or self._closed or (key not in self._written_at and key not in self._held)
             if not direct:
                 self._keep(key, rows, lease)
@@ -116,6 +118,16 @@ class HeldProgress:
             if self._timer is not None:
                 self._timer.cancel()
         self._flush_or_log()
+
+    def _outdate(self, key: Key, ids: AbstractSet[str]) -> None:
+        """Drop what is kept of these jobs under other leases: they went to another engine since. With the lock held."""
+        for other, held in list(self._held.items()):
+            if other != key and (old := held.rows.keys() & ids):
+                for id in old:
+                    del held.rows[id]
+                self._meter.buffered(-len(old))
+                if not held.rows:
+                    del self._held[other]
 
     def _keep(self, key: Key, rows: Mapping[str, Progress], lease: Lease) -> None:
         """Take the rows in; with the lock held."""
@@ -170,8 +182,8 @@ class HeldProgress:
                 if held.rows.get(id) is row:
                     del held.rows[id]
                     self._meter.buffered(-1)
-            if not held.rows:
-                self._held.pop(key, None)
+            if not held.rows and self._held.get(key) is held:
+                del self._held[key]
 
     def _record(self, rows: Mapping[str, Progress], lease: Lease) -> None:
         begun = time.monotonic()
