@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.jobs.errors import Failed, NotFound, Rejected, Transient
+from worker.maintenance.backup.durable import synced
 from worker.maintenance.backup.faults import Damaged, disk
 from worker.maintenance.backup.manifest import Manifest, read_manifest
 
@@ -171,12 +172,3 @@ class Shelf:
         for entry in list(os.scandir(self.directory)):
             if entry.name.startswith((MAKING, COPYING, REMOVING, TRYING)):
                 shutil.rmtree(entry.path, ignore_errors=True)
-
-
-def synced(directory: Path) -> None:
-    """Names in this directory outlive a loss of power."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

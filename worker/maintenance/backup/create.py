@@ -15,7 +15,8 @@ from pathlib import Path
 from worker.failpoints import Failpoints
 from worker.jobs.errors import HaulError
 from worker.maintenance.backup import files
-from worker.maintenance.backup.catalogue import COPYING, MAKING, Entry, Shelf, synced
+from worker.maintenance.backup.catalogue import COPYING, MAKING, Entry, Shelf
+from worker.maintenance.backup.durable import synced
 from worker.maintenance.backup.faults import NotBackedUp, disk
 from worker.maintenance.backup.key import SALT_BYTES, Key
 from worker.maintenance.backup.manifest import FILE, SUFFIX, Manifest

@@ -7,11 +7,13 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import SecretStr
 
+from worker.maintenance.backup.durable import put, synced
 from worker.settings import Settings
 
 PART = "files.tar"
@@ -46,7 +48,9 @@ def settings_text(settings: Settings, *, secrets: bool) -> str:
 
 
 def unpack(chunks: Iterator[bytes], target: Path, data_dir: Path | None, *, replace: bool) -> list[str]:
-    """Write the files of a tar: what belongs to the data directory there, the rest to `target`.
+    """Write the files of a tar: what belongs to the data directory there, the rest to `target`. They are durable then.
+
+    One that is broken off leaves no half of a file: what is not whole is written the next time.
 
     Args:
         data_dir: None writes all of it to `target`.
@@ -55,12 +59,14 @@ def unpack(chunks: Iterator[bytes], target: Path, data_dir: Path | None, *, repl
     Returns:
         What was written, for people.
     """
-    written = []
+    written: list[Path] = []
     with tarfile.open(fileobj=_Stream(chunks), mode="r|") as archive:  # type: ignore[call-overload]
         for member in archive:
             name = PurePosixPath(member.name)
             if not member.isfile() or name.is_absolute() or ".." in name.parts:
                 continue
+            source = archive.extractfile(member)
+            assert source is not None
             place = target / name
             if data_dir is not None and name.parts[0] == DATA:
                 place = data_dir.joinpath(*name.parts[1:])
@@ -68,16 +74,13 @@ def unpack(chunks: Iterator[bytes], target: Path, data_dir: Path | None, *, repl
                     if not replace and place.stat().st_size:
                         continue
                     os.replace(place, place.with_name(f"{place.name}.before-restore"))
-            source = archive.extractfile(member)
-            assert source is not None
-            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                while piece := source.read(READ_BYTES):
-                    file.write(piece)
-            written.append(str(place))
+            put(place, iter(partial(source.read, READ_BYTES), b""))
+            written.append(place)
     for _ in chunks:  # to its end, where it is compared
         pass
-    return written
+    for directory in {place.parent for place in written}:
+        synced(directory)
+    return [str(place) for place in written]
 
 
 def _plain(value: Any, secrets: bool) -> Any:

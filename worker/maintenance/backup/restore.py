@@ -10,6 +10,7 @@ from pathlib import Path
 from worker.failpoints import Failpoints
 from worker.jobs.errors import Rejected
 from worker.maintenance.backup import files
+from worker.maintenance.backup.durable import put, synced
 from worker.maintenance.backup.faults import NotBackedUp, disk
 from worker.maintenance.backup.key import Key
 from worker.maintenance.backup.manifest import Manifest, differences, read_manifest
@@ -131,11 +132,8 @@ def unpack(directory: Path, key: Key | None, target: Path, pace: Pace) -> list[s
                 written += files.unpack(chunks, target / "files", None, replace=False)
                 continue
             path = target / part.name
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with path.open("xb") as file:
-                path.chmod(0o600)
-                for chunk in chunks:
-                    file.write(chunk)
+            put(path, chunks)
+            synced(path.parent)
             written.append(str(path))
     return written
 
