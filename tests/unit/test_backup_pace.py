@@ -9,21 +9,21 @@ from types import SimpleNamespace
 import pytest
 
 from worker.maintenance.backup import pace
-from worker.maintenance.backup.pace import NAP_S, Pace, yield_to_others
+from worker.maintenance.backup.pace import NAP_S, STEP_S_MAX, Pace, yield_to_others
 
 MIB = 1024 * 1024
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A clock that only sleeping moves."""
-    at = SimpleNamespace(now=100.0, naps=[])
+    """Clocks that only sleeping and the test move."""
+    at = SimpleNamespace(now=100.0, naps=[], thread_time=0.0)
 
     def sleep(seconds: float) -> None:
         at.naps.append(seconds)
         at.now += seconds
 
-    monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: at.now, sleep=sleep))
+    monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: at.now, thread_time=lambda: at.thread_time, sleep=sleep))
     return at
 
 
@@ -66,3 +66,26 @@ def test_the_thread_of_a_backup_gives_way_and_no_other_does() -> None:
     thread.join(10)
     assert seen == [max(before, 10)]
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+def test_a_thread_takes_no_more_of_a_processor_than_its_share(clock: SimpleNamespace) -> None:
+    clock.thread_time = 50.0
+    shared = Pace(share=0.1)
+    begun = clock.now
+    for _ in range(100):
+        clock.now += 0.002
+        clock.thread_time += 0.002
+        shared.spend(0)
+    assert clock.now - begun == pytest.approx(2.0)
+
+
+def test_what_a_thread_waited_for_counts_as_rest_and_one_long_step_keeps_nobody_for_long(clock: SimpleNamespace) -> None:
+    clock.thread_time = 50.0
+    shared = Pace(share=0.1)
+    clock.now += 5.0
+    clock.thread_time += 0.1
+    shared.spend(0)
+    assert clock.naps == []
+    clock.thread_time += 30.0
+    shared.spend(0)
+    assert sum(clock.naps) == pytest.approx(STEP_S_MAX)

@@ -17,6 +17,10 @@ Turn = Callable[[str, int, int], None]
 NAP_S = 0.25
 TURN_S = 0.1
 NICE = 10
+#: Of one processor, at night. Steps, ticks and the API of `haul up` share Python's lock with the backup.
+SHARE = 0.1
+#: A step that took long, such as one check of a whole file, is made up for by no longer rest.
+STEP_S_MAX = 1.0
 
 
 def silent(doing: str, done: int, total: int) -> None:
@@ -24,15 +28,18 @@ def silent(doing: str, done: int, total: int) -> None:
 
 
 class Pace:
-    """Counts bytes and sleeps when they come faster than allowed.
+    """Counts bytes and sleeps when they come faster than allowed, or when they take too much of a processor.
 
     Args:
         rate: bytes a second; 0 is no bound.
+        share: of one processor that the thread may take; 0 is no bound. For work in a process that does other things, too: a nice
+            value does not help these, for who holds Python's lock is waited for whoever he is.
     """
 
-    def __init__(self, rate: int = 0, turn: Turn = silent) -> None:
-        self._rate, self._turn = rate, turn
-        self._due = time.monotonic()
+    def __init__(self, rate: int = 0, turn: Turn = silent, share: float = 0.0) -> None:
+        self._rate, self._turn, self._share = rate, turn, share
+        self._due = self._left_at = time.monotonic()
+        self._used_s = time.thread_time() if share else 0.0
         self._doing, self._done, self._total = "", 0, 0
         self._told_at = 0.0
 
@@ -43,15 +50,22 @@ class Pace:
         self.spend(0)
 
     def spend(self, count: int) -> None:
-        """So many bytes went through."""
+        """So many bytes went through, in the thread that made this."""
         self._done += count
         now = time.monotonic()
         if self._rate:
             self._due = max(self._due, now - 1.0) + count / self._rate  # what was not used is not saved up for long
-            while (ahead := self._due - time.monotonic()) > 0:
-                self._tell()
-                time.sleep(min(ahead, NAP_S))
+            self._sleep_until(self._due)
+        if self._share:
+            step_s = time.thread_time() - self._used_s
+            self._sleep_until(self._left_at + min(step_s / self._share, STEP_S_MAX))
+            self._left_at, self._used_s = time.monotonic(), time.thread_time()
         self._tell()
+
+    def _sleep_until(self, due: float) -> None:
+        while (ahead := due - time.monotonic()) > 0:
+            self._tell()
+            time.sleep(min(ahead, NAP_S))
 
     def _tell(self) -> None:
         if time.monotonic() - self._told_at >= TURN_S:

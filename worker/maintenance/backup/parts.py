@@ -32,6 +32,8 @@ TAG_BYTES = 16
 LEVEL = 3
 #: Of one step of reading or writing plain bytes.
 STEP_BYTES = 256 * 1024
+#: Flushed at once: others flush their files, too, and wait for what was written before.
+FLUSH_BYTES = 8 * CHUNK_BYTES
 
 #: Length and `last`; the chunk's number and `last`.
 _CHUNK, _BOUND = ">IB", ">QB"
@@ -134,7 +136,7 @@ def check_stored(path: Path, part: Part, spend: Spend) -> None:
 class _Sink:
     def __init__(self, file: BinaryIO, name: str, cipher: AESGCM | None) -> None:
         self._file, self._name, self._cipher = file, name, cipher
-        self._digest, self._number, self.size = hashlib.sha256(), 0, 0
+        self._digest, self._number, self.size, self._flushed = hashlib.sha256(), 0, 0, 0
         self._write(MAGIC + bytes([VERSION, cipher is not None]))
 
     @property
@@ -151,6 +153,10 @@ class _Sink:
         self._file.write(data)
         self._digest.update(data)
         self.size += len(data)
+        if self.size - self._flushed >= FLUSH_BYTES:
+            self._file.flush()
+            os.fdatasync(self._file.fileno())
+            self._flushed = self.size
 
 
 class _Source:

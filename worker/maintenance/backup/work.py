@@ -13,7 +13,7 @@ from worker.jobs.errors import HaulError
 from worker.maintenance.backup.catalogue import NEWEST, Entry
 from worker.maintenance.backup.create import create
 from worker.maintenance.backup.drill import DRILL, Drilled, drill
-from worker.maintenance.backup.pace import Pace, yield_to_others
+from worker.maintenance.backup.pace import SHARE, Pace, yield_to_others
 from worker.maintenance.backup.place import Place, place_of
 from worker.maintenance.backup.prune import prune
 from worker.maintenance.report import Report
@@ -70,7 +70,7 @@ def _backup(services: Services) -> Report:
     settings, begun = services.settings, time.monotonic()
     try:
         place = place_of(settings, making=True)
-        pace = Pace(place.rate)
+        pace = _pace(place)
         with place.shelf.held():
             entry = create(settings, _archive(services), place, pace, services.failpoints)
             removed = pruned(place, pace, services.failpoints)
@@ -96,7 +96,7 @@ def _drill(services: Services) -> Report:
         with place.shelf.held():
             entry = place.shelf.find(NEWEST)
             try:
-                done = drill(entry, place.shelf, place.key, _archive(services), Pace(place.rate), services.failpoints)
+                done = drill(entry, place.shelf, place.key, _archive(services), _pace(place), services.failpoints)
             except HaulError as error:
                 with contextlib.suppress(OSError):
                     place.shelf.note(DRILL, {"ok": False, "name": entry.name, "error": str(error)})
@@ -112,6 +112,11 @@ def _drill(services: Services) -> Report:
 def _archive(services: Services) -> Archive:
     assert services.archive is not None, "wiring gives every process one"
     return services.archive
+
+
+def _pace(place: Place) -> Pace:
+    """Of a process that has other things to do; no bound is none at all."""
+    return Pace(place.rate, share=SHARE if place.rate else 0.0)
 
 
 def _in_the_background(work: Callable[[], Report]) -> Report:

@@ -25,6 +25,8 @@ PART = "records/haul.db"
 READ_BYTES = 256 * 1024
 #: Copied at once: a step holds the reader's lock, and its own bytes in memory.
 STEP_PAGES = 512
+#: Rows hashed at once, which takes Python's lock, so that others wait for less than a millisecond.
+ROWS = 16
 #: What belongs to a table, is no use without it, and comes and goes with it.
 WITH: Mapping[str, tuple[str, ...]] = {"jobs": ("progress",), "torrents": ("unnamed",)}
 
@@ -151,7 +153,7 @@ class SqliteLoad:
         """The new file in the place of the old one, of which nothing is lost: it is there under another name before."""
         kept = self._aside() if self._path.exists() else None
         os.replace(self._staged, self._path)
-        _sync(self._path.parent)
+        _flush(self._path.parent)
         return kept
 
     def _aside(self) -> Path:
@@ -167,13 +169,15 @@ class SqliteLoad:
             for suffix in ("-shm", "-wal", ""):
                 with contextlib.suppress(FileNotFoundError):
                     os.replace(f"{self._path}{suffix}", f"{kept}{suffix}")
-        _sync(self._path.parent)
+        _flush(self._path.parent)
         return kept
 
     def _take_over(self) -> Path:
         """Some tables only, in one transaction; the whole file as it was is copied first."""
         kept = _free(self._path)
         _copy(self._path, kept, self._spend)
+        _flush(kept)
+        _flush(kept.parent)
         with closing(_opened(self._path)) as connection:
             connection.execute("ATTACH ? AS backup", (str(self._staged),))
             connection.execute("BEGIN IMMEDIATE")
@@ -196,7 +200,10 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _copy(path: Path, copy: Path, spend: Spend) -> None:
-    """A copy of the database at this moment, however long it takes and whoever writes meanwhile: the source is held as it is now."""
+    """A copy of the database at this moment, however long it takes and whoever writes meanwhile: the source is held as it is now.
+
+    It is not flushed: most copies are removed a minute later, and hundreds of megabytes at once would hold up the flushes of others.
+    """
     _remove(copy)
     os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with closing(_opened(path)) as source, closing(sqlite3.connect(copy, isolation_level=None)) as target:
@@ -212,8 +219,6 @@ def _copy(path: Path, copy: Path, spend: Spend) -> None:
 
         source.backup(target, pages=STEP_PAGES, progress=stepped)
         source.execute("ROLLBACK")
-    with copy.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _check_file(file: Path, path: Path) -> None:
@@ -235,13 +240,14 @@ def _tables(connection: sqlite3.Connection, spend: Spend) -> Iterator[Table]:
             continue
         own = [" ".join(text.split()) for _, _, table, text in schema if table == name]
         order = "" if "WITHOUT ROWID" in sql.upper() else "ORDER BY rowid"
-        digest, count = hashlib.sha256(), 0
+        digest, count, size = hashlib.sha256(), 0, 0
         for row in connection.execute(f'SELECT * FROM "{name}" {order}'):  # noqa: S608 - the name of a table
             text = repr([hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else value for value in row]).encode()
             digest.update(text)
-            count += 1
-            if count % 64 == 0:
-                spend(0)
+            count, size = count + 1, size + len(text)
+            if count % ROWS == 0:
+                spend(size)
+                size = 0
         yield Table(name, count, digest.hexdigest(), f"version {version}; {'; '.join(own)}")
 
 
@@ -268,8 +274,9 @@ def _remove(path: Path) -> None:
         Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _flush(path: Path) -> None:
+    """A file's bytes, or a directory's names, outlive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
