@@ -28,6 +28,7 @@ from tests.bench.balancer import balancer
 from tests.bench.bandwidth import bandwidth
 from tests.bench.baseline import baseline
 from tests.bench.batching import batching
+from tests.bench.beside import beside
 from tests.bench.buckets import buckets
 from tests.bench.cache import cache
 from tests.bench.guard import guard
@@ -179,6 +180,7 @@ BENCHES: Mapping[str, Callable[[Path, int], dict[str, Any]]] = {
     "buckets": buckets,
     "baseline": baseline,
     "batching": batching,
+    "beside": beside,
     "cache": cache,
     "guard": guard,
     "memory": memory,

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,14 +40,22 @@ def server(module: str, *arguments: str) -> Iterator[str]:
 
 
 @contextmanager
-def stack(data_dir: Path, *, slots: int) -> Iterator[tuple[subprocess.Popen[bytes], Services]]:
-    """`haul up` on a directory, and services to talk to it."""
-    environment = {**os.environ, "HAUL_DATA_DIR": str(data_dir), "HAUL_SLOTS": str(slots), "HAUL_API_PORT": "0"}
+def stack(
+    data_dir: Path, *, slots: int, module: str = "worker.cli", environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], Services]]:
+    """`haul up` on a directory, and services to talk to it.
+
+    Args:
+        module: what is run with `up`; the command line, or something round it.
+        environment: further settings.
+    """
+    settings = {"HAUL_DATA_DIR": str(data_dir), "HAUL_SLOTS": str(slots), "HAUL_API_PORT": "0", **(environment or {})}
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / "up.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "worker.cli", "up"], env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, "-m", module, "up"], env={**os.environ, **settings}, stdout=log, stderr=log)
     try:
-        services = wiring.build(load(data_dir=data_dir, slots=slots).connected(_await(data_dir, process)))
+        own = {name.removeprefix("HAUL_").lower(): value for name, value in settings.items()}
+        services = wiring.build(load(**own).connected(_await(data_dir, process)))
         _await_engine(services)
         yield process, services
         services.close()
