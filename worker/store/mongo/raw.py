@@ -132,12 +132,12 @@ def definition_of(connection: MongoConnection, name: str, about: Mapping[str, An
 
 
 def path_of(database: str, collection: str, suffix: str) -> str:
-    """The name of a part."""
-    return f"{RECORDS}/{_escaped(database)}/{_escaped(collection)}{suffix}"
+    """The name of a part. As in mongodump's, names of databases stand as they are: mongorestore takes those of directories for them."""
+    return f"{RECORDS}/{database}/{_escaped(collection)}{suffix}"
 
 
 def _escaped(name: str) -> str:
-    """As mongodump escapes names in those of files."""
+    """As mongodump escapes names of collections in those of files."""
     return quote(name, safe="$&+=:@")
 
 
