@@ -52,17 +52,27 @@ NAME, LOOP = "backup", "engine-aria2"
 
 @dataclass
 class Seen:
-    """What was measured while something ran: a number a download batch, a number a look."""
+    """What was measured while something ran: seconds of each batch of downloads and of each look of the viewer, and ages of ticks."""
 
     large: list[float] = field(default_factory=list)
     small: list[float] = field(default_factory=list)
     looks: list[float] = field(default_factory=list)
     ages: list[float] = field(default_factory=list)
 
-    def add(self, other: Seen) -> None:
-        """The same things, measured at another time."""
-        for name in ("large", "small", "looks", "ages"):
-            getattr(self, name).extend(getattr(other, name))
+    @staticmethod
+    def of(some: Sequence[Seen]) -> Seen:
+        """All of them as one."""
+        return Seen(*([value for seen in some for value in getattr(seen, name)] for name in ("large", "small", "looks", "ages")))
+
+
+@dataclass
+class Measured:
+    """One kind of backup: downloads alone and beside it, by rounds; its seconds alone, and beside downloads."""
+
+    quiet: list[Seen] = field(default_factory=list)
+    loud: list[Seen] = field(default_factory=list)
+    alone_s: list[float] = field(default_factory=list)
+    beside_s: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -79,55 +89,58 @@ class Machine:
 def beside(directory: Path, rounds: int) -> dict[str, Any]:
     """Downloads with the night's backup, against those without, one after the other; as it is (`bounded`), and with no bound (`free`).
 
-    `…_large` and `…_small` are the speed of the downloads, files of 128 MiB and of 64 KiB, against those without a backup, `…_apart`
-    what two halves of the latter are from each other. `…_look_ms` is how long a viewer waits for a list: p50 and p95 without a backup,
-    p50 and p95 with it. `…_age_ms` is the same of how long ago the engine's owner last ended a tick. `…_backup_s` is how long a backup
-    takes alone, and beside downloads.
+    `…_large` and `…_small` are the speed of downloads of 128 MiB and of 64 KiB each, against those without a backup; `…_apart` is
+    how far the medians of single rounds without one are from that of all, which is the noise. Four figures are without and with it:
+    p50 and p95 of how long a viewer waits for a list, in milliseconds, and of how long ago the engine's owner last ended a tick.
+    `…_backup_s` is how long a backup takes alone, and beside downloads.
     """
     with ExitStack() as held:
         urls = _origin(held, directory / "source")
         machines = {kind: _machine(held, directory / kind, urls, kind) for kind in ("bounded", "free")}
-        figures: dict[str, Any] = {"store": STORE, "jobs": JOBS, "load": os.getloadavg()[0], "cores": os.cpu_count()}
-        for kind, (quiet, loud, alone, took, apart) in _measured(machines, rounds).items():
-            figures |= _figures(kind, quiet, loud) | {f"{kind}_apart": apart, f"{kind}_backup_s": [median(alone), median(took)]}
-    return figures | {"limit": 0.95}
-
-
-def _measured(machines: dict[str, Machine], rounds: int) -> dict[str, tuple[Seen, Seen, list[float], list[float], list[float]]]:
-    found: dict[str, tuple[Seen, Seen, list[float], list[float], list[float]]] = {kind: (Seen(), Seen(), [], [], []) for kind in machines}
-    for kind, machine in machines.items():
-        _told(f"{kind}: warming up")
-        _batches(machine, Seen(), lambda: True)
-    halves: dict[str, tuple[Seen, Seen]] = {kind: (Seen(), Seen()) for kind in machines}
-    for number in range(rounds):
         for kind, machine in machines.items():
-            quiet, loud, alone, took, _ = found[kind]
-            for half in halves[kind]:
-                _told(f"{kind}, round {number + 1} of {rounds}: downloads alone")
-                seen = _quiet(machine)
-                quiet.add(seen)
-                half.add(seen)
-                _told(f"{kind}, round {number + 1} of {rounds}: downloads beside a backup")
-                took.append(_loud(machine, loud))
-            _told(f"{kind}, round {number + 1} of {rounds}: a backup alone")
-            alone.append(_backed_up(machine, lambda ended: ended.wait()))
-    for kind, (one, other) in halves.items():
-        found[kind][-1].extend(median(getattr(one, name)) / median(getattr(other, name)) for name in ("large", "small"))
-    return found
+            _told(f"{kind}: warming up")
+            _batches(machine, Seen(), lambda: True)
+        found = {kind: Measured() for kind in machines}
+        for number in range(rounds):
+            for kind, machine in machines.items():
+                _round(machine, found[kind], f"{kind}, round {number + 1} of {rounds}")
+    load = {"load": os.getloadavg()[0], "cores": os.cpu_count()}
+    figures = {name: value for kind in found for name, value in _figures(kind, found[kind]).items()}
+    return {"store": STORE, "jobs": JOBS, **load, **figures, "limit": 0.95}
 
 
-def _figures(kind: str, quiet: Seen, loud: Seen) -> dict[str, Any]:
-    def milliseconds(name: str) -> list[float]:
+def _round(machine: Machine, found: Measured, title: str) -> None:
+    _told(f"{title}: downloads alone")
+    found.quiet.append(_quiet(machine))
+    _told(f"{title}: downloads beside a backup")
+    seen, took = _loud(machine)
+    found.loud.append(seen)
+    found.beside_s.append(took)
+    _told(f"{title}: a backup alone")
+    found.alone_s.append(_backed_up(machine, lambda ended: ended.wait()))
+
+
+def _figures(kind: str, found: Measured) -> dict[str, Any]:
+    quiet, loud = Seen.of(found.quiet), Seen.of(found.loud)
+
+    def four(name: str) -> list[float]:
         return [1000 * value for seen in (quiet, loud) for value in (median(getattr(seen, name)), _p95(getattr(seen, name)))]
+
+    def apart(name: str) -> list[float]:
+        ratios = [median(getattr(quiet, name)) / median(getattr(seen, name)) for seen in found.quiet]
+        return [min(ratios), max(ratios)]
 
     return {
         f"{kind}_large": median(quiet.large) / median(loud.large),
+        f"{kind}_large_apart": apart("large"),
         f"{kind}_large_mib_s": [LARGE[0] * LARGE[1] / MIB / median(seen.large) for seen in (quiet, loud)],
         f"{kind}_small": median(quiet.small) / median(loud.small),
+        f"{kind}_small_apart": apart("small"),
         f"{kind}_small_jobs_s": [SMALL[0] / median(seen.small) for seen in (quiet, loud)],
         f"{kind}_batches": [len(quiet.large), len(loud.large)],
-        f"{kind}_look_ms": milliseconds("looks"),
-        f"{kind}_age_ms": milliseconds("ages"),
+        f"{kind}_look_ms": four("looks"),
+        f"{kind}_age_ms": four("ages"),
+        f"{kind}_backup_s": [median(found.alone_s), median(found.beside_s)],
     }
 
 
@@ -142,14 +155,15 @@ def _quiet(machine: Machine) -> Seen:
     return seen
 
 
-def _loud(machine: Machine, seen: Seen) -> float:
-    """Seconds that the backup took; what had not ended by its end does not count."""
+def _loud(machine: Machine) -> tuple[Seen, float]:
+    """With the seconds that the backup took; downloads that had not ended by its end do not count, but for the first ones."""
+    seen = Seen()
 
     def work(ended: threading.Event) -> None:
         with _looked(machine, seen):
             _batches(machine, seen, ended.is_set)
 
-    return _backed_up(machine, work)
+    return seen, _backed_up(machine, work)
 
 
 def _batches(machine: Machine, seen: Seen, over: Callable[[], bool]) -> None:
