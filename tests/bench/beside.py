@@ -44,8 +44,8 @@ MIB = 1 << 20
 #: What is fetched again and again: so many files of so many bytes.
 LARGE, SMALL = (4, 128 * MIB), (200, 64 * 1024)
 #: Times that both are fetched while nothing runs beside them.
-QUIET = 4
-LOOK_EVERY_S = 0.1
+QUIET = 5
+LOOK_EVERY_S, ASK_EVERY_S = 0.1, 2.0
 BACKUP_S = 900.0
 NAME, LOOP = "backup", "engine-aria2"
 
@@ -149,9 +149,9 @@ def _p95(values: list[float]) -> float:
 
 
 def _quiet(machine: Machine) -> Seen:
-    seen, left = Seen(), iter(range(QUIET))
+    seen = Seen()
     with _looked(machine, seen):
-        _batches(machine, seen, lambda: next(left, None) is None)
+        _batches(machine, seen, lambda: len(seen.small) >= QUIET)
     return seen
 
 
@@ -167,15 +167,14 @@ def _loud(machine: Machine) -> tuple[Seen, float]:
 
 
 def _batches(machine: Machine, seen: Seen, over: Callable[[], bool]) -> None:
-    """Fetch large and small files in turn; at least both once."""
-    while True:
+    """Fetch large and small files in turn, at least once each; what ends when it is over does not count."""
+    while not (over() and seen.large and seen.small):
         for urls, took in ((machine.large, seen.large), (machine.small, seen.small)):
             seconds, _ = stack.fetch(machine.services, urls, machine.out)
             shutil.rmtree(machine.out)
-            if over() and took:
-                return
-            took.append(seconds)
-            _told(f"  {len(urls)} files in {seconds:.2f} s")
+            if not took or not over():
+                took.append(seconds)
+                _told(f"  {len(urls)} files in {seconds:.2f} s")
 
 
 @contextmanager
@@ -204,7 +203,6 @@ def _looked(machine: Machine, seen: Seen) -> Iterator[None]:
 
 
 def _asked(connection: http.client.HTTPConnection, path: str) -> Any:
-
     connection.request("GET", path)
     answer = connection.getresponse()
     text = answer.read()
@@ -220,15 +218,19 @@ def _backed_up(machine: Machine, work: Callable[[threading.Event], object]) -> f
     assert slot is not None
     born = Run(NAME, BORN, "bench", services.store.now(), services.store.now(), True, {"since": slot - 1, "at": time.time()})
     services.store.keep_runs([born])
-    sender(create_app(services.settings))(f"haul.maintenance.{NAME}")
-    ended, runs = threading.Event(), []
+    send, ended, runs = sender(create_app(services.settings)), threading.Event(), []
 
     def wait() -> None:
-        deadline = time.monotonic() + BACKUP_S
-        while time.monotonic() < deadline and not ended.wait(0.2):
-            runs[:] = [run for run in services.store.runs(NAME, 5) if run.slot != BORN and run.ended_at is not None]
+        deadline, asked_at = time.monotonic() + BACKUP_S, -ASK_EVERY_S
+        while time.monotonic() < deadline and not ended.is_set():
+            begun = [run for run in services.store.runs(NAME, 5) if run.slot != BORN]
+            runs[:] = [run for run in begun if run.ended_at is not None]
             if runs:
                 ended.set()
+            elif not begun and time.monotonic() - asked_at >= ASK_EVERY_S:  # the one before may still have its lane
+                send(f"haul.maintenance.{NAME}")
+                asked_at = time.monotonic()
+            time.sleep(LOOK_EVERY_S)
 
     waiter = threading.Thread(target=wait)
     waiter.start()
