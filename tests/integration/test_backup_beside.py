@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.contract.store_jobs import a_job
-from worker.maintenance.backup import parts
+from worker.keep import Keep
+from worker.maintenance.backup import pace, parts, work
+from worker.maintenance.backup.catalogue import Shelf
 from worker.maintenance.backup.parts import CHUNK_BYTES, FLUSH_BYTES, write_part
+from worker.maintenance.backup.place import Place
 from worker.store import open_archive, open_store
 from worker.store.sqlite.dump import ROWS
 
@@ -35,3 +40,15 @@ def test_what_is_written_is_flushed_little_by_little(tmp_path: Path, monkeypatch
     part = write_part(tmp_path / "p", "p", (os.urandom(CHUNK_BYTES) for _ in range(3 * FLUSH_BYTES // CHUNK_BYTES)), None, lambda _: None)
     waiting = [later - earlier for earlier, later in zip(flushed, [*flushed[1:], part.stored_size], strict=True)]
     assert max(waiting) <= FLUSH_BYTES + 2 * CHUNK_BYTES
+
+
+@pytest.mark.parametrize(("rate", "rests"), [(2**40, True), (0, False)])
+def test_the_work_by_the_clock_leaves_the_processor_to_others_unless_nothing_bounds_it(
+    rate: int, rests: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    used, ticks = itertools.count(), itertools.count()
+    clocks = {"thread_time": lambda: next(used) / 100, "monotonic": lambda: next(ticks) / 1000, "sleep": slept.append}
+    monkeypatch.setattr(pace, "time", SimpleNamespace(**clocks))
+    work._pace(Place(Shelf(tmp_path), None, None, Keep(), "UTC", rate)).spend(1)
+    assert bool(slept) == rests
