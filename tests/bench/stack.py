@@ -100,7 +100,7 @@ def bare(urls: Sequence[str], out: Path, *, slots: int) -> float:
     out.mkdir(parents=True)
     listed = out.with_suffix(".txt")
     listed.write_text("".join(f"{url}\n  out={number}\n" for number, url in enumerate(urls)))
-    options = ["--no-conf", "-q", f"-j{slots}", "--continue=true", "--auto-file-renaming=false", "--file-allocation=falloc"]
+    options = ["--no-conf", "-q", f"-j{slots}", "--continue=true", "--auto-file-renaming=false", "--file-allocation=none"]
     options += ["--max-tries=5", "--retry-wait=1", "--disk-cache=16M", "--auto-save-interval=5", "--follow-torrent=false"]
     begun = time.monotonic()
     subprocess.run([str(find_aria2c()), *options, "-d", str(out), "-i", str(listed)], check=True)

@@ -212,7 +212,7 @@ def start_aria2c(
         "continue": "true",
         "auto-file-renaming": "false",
         "allow-overwrite": "false",
-        "file-allocation": "falloc",
+        "file-allocation": "none",
         "max-concurrent-downloads": slots,
         "max-download-result": 10_000,
         "bt-detach-seed-only": "true",

@@ -1,7 +1,7 @@
-"""Files as aria2 leaves them in a work directory: control files, preallocated space, names that do not fit.
+"""Files as aria2 leaves them in a work directory: control files, files with holes, names that do not fit.
 
-aria2 keeps what it has of `name` in `name.aria2`. Without that file it trusts the length of `name`, and a preallocated file
-has its full length from the start: then nothing but the holes in it tells that it is not complete.
+aria2 keeps what it has of `name` in `name.aria2`. Without that file it trusts the length of `name`, and a file that is fetched in
+several parts, or that an older version allocated, is longer than what is in it: then nothing but the holes in it tells that.
 """
 
 from __future__ import annotations
