@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from worker.jobs.model import Job
+from worker.jobs.needs import promised
 from worker.jobs.retries import REST, span
 from worker.jobs.states import Cause, Phase, State
 from worker.ports import Fault, Item, ItemStatus
@@ -57,6 +58,7 @@ class Watched:
         doing: the phase the engine showed last; another one starts the clocks anew.
         mark: bytes when it had last got ahead by `Patience.least_bytes`, and `marked_at` when that was.
         terms: what its speed is bound by.
+        promised: bytes of the volume that were kept for it when it was handed over.
     """
 
     job: str
@@ -68,6 +70,7 @@ class Watched:
     mark: int = 0
     marked_at: float = 0.0
     terms: Terms | None = None
+    promised: int = 0
 
 
 def remembered(job: Job, now: float, store_now: Callable[[], float], patience: Patience) -> Watched:
@@ -78,11 +81,11 @@ def remembered(job: Job, now: float, store_now: Callable[[], float], patience: P
         store_now: the store's clock.
     """
     if job.phase not in (Phase.METADATA, Phase.STALLED) or not job.phase_at:
-        return Watched(job.id, job.state, job.phase, -1, now)
+        return Watched(job.id, job.state, job.phase, -1, now, promised=promised(job) or 0)
     stalled = job.phase is Phase.STALLED
     since = now - max(0.0, store_now() - job.phase_at) - (patience.stalled_s if stalled else 0.0)
     doing, done = Phase.TRANSFER if stalled else Phase.METADATA, job.progress.done
-    return Watched(job.id, job.state, job.phase, done, since, doing, done, since)
+    return Watched(job.id, job.state, job.phase, done, since, doing, done, since, promised=promised(job) or 0)
 
 
 @dataclass(slots=True)

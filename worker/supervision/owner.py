@@ -24,6 +24,7 @@ from worker.supervision.observed import Observed
 from worker.supervision.reconcile import Reconciler
 from worker.supervision.relocation.drained import Drained
 from worker.supervision.relocation.failover import Failover
+from worker.supervision.room import Room
 from worker.supervision.watchlist import Watchlist
 
 #: Between two looks: short after something started or ended, twice as long after each quiet one, up to a second at rest.
@@ -59,6 +60,7 @@ class Owner:
         self._again = Again(services)
         self._drained = Drained(services, engine)
         self._allocation = Allocation(engine)
+        self._room = Room(services, engine)
         self._deaths = Deaths(services, engine, self._again)
         self._failover = Failover(services, engine, self._health, self._board, self._corrections, self._deaths)
         self._attendance = Attendance(services, engine, self._held, self._watchlist, self._leftovers, self._again)
@@ -116,6 +118,7 @@ class Owner:
             self._reload(lease)
         watched = self._watchlist.jobs
         found = diff(watched, poll.items, time.monotonic(), self._patience)
+        found.dead.update(self._room.without(lease, watched, poll))
         ended = self._observed.follow(lease, poll, found)
         self._health.judge(lease, watched, poll, found)
         self._held.require()  # what is shown in Redis carries no token
