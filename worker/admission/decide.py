@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from worker.admission.balance import Balance, choose
 from worker.admission.space import Shortage, Space
-from worker.jobs.model import Job, SourceKind
-from worker.jobs.needs import needs_probe
+from worker.jobs.model import Job
+from worker.jobs.needs import needs_probe, tells_size
 from worker.jobs.states import Reason
 from worker.ports import Features
 
@@ -125,7 +125,7 @@ def _unasked(job: Job, now: float) -> Wait:
         return Wait(Reason.PROBE, f"{job.message}; it is asked when to come back")
     if job.not_before > now:
         return Wait(Reason.PROBE, f"its source is asked again in {job.not_before - now:.0f} s: {job.message}", job.not_before)
-    asked = "its source is being asked for its size" if job.source.kind is SourceKind.HTTP else "the addresses it names are being checked"
+    asked = "its source is being asked for its size" if tells_size(job.source) else "the addresses it names are being checked"
     return Wait(Reason.PROBE, asked)
 
 

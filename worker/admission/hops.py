@@ -22,7 +22,9 @@ from worker.jobs import links
 from worker.jobs.content import has_login
 from worker.jobs.errors import Rejected
 from worker.jobs.events import EventType
-from worker.jobs.model import Job, Source, SourceKind
+from worker.jobs.metalinks import METALINK_BYTES_MAX, SIZE, read_metalink
+from worker.jobs.model import Job, SourceKind
+from worker.jobs.needs import tells_size
 from worker.jobs.probe import Probe
 from worker.jobs.retries import POLICIES, span, spread
 from worker.jobs.states import Cause, Reason, State
@@ -73,10 +75,10 @@ def seen(services: Services, job: Job, *, silent: bool = False) -> Seen:
         probe, fault = _told(services, job, allowed)
         stops = fault is not None and (fault.cause is Cause.REFUSED or (checked and fault == UNRESOLVED))
         return Seen(probe, fault if stops else None, None if stops else fault)
+    if job.source.kind is SourceKind.METALINK and (checked or (settings.probes and tells_size(job.source) and not silent)):
+        return _metalink(job, allowed, checked=checked)
     if allowed is None or not checked:
         return Seen()
-    if job.source.kind is SourceKind.METALINK:
-        return Seen(fault=_metalink(job.source, allowed))
     if job.source.kind is SourceKind.MAGNET:
         return _magnet(job, allowed)
     if job.source.kind is SourceKind.TORRENT:
@@ -182,10 +184,21 @@ def _fault_of(uris: Collection[str], allowed: Networks) -> Fault | None:
     return UNRESOLVED if len(found) < len(hosts) else None
 
 
-def _metalink(source: Source, allowed: Networks) -> Fault | None:
-    document = fetch(source.uri, links.METALINK_BYTES_MAX, allowed)
+def _metalink(job: Job, allowed: Networks | None, *, checked: bool) -> Seen:
+    """The sizes of its files are what the job needs; what it names is judged, if it is to be. A size that kills aria2 is refused."""
+    document = fetch(job.source.uri, METALINK_BYTES_MAX, allowed)
     if isinstance(document, Fault):
-        return document
+        stops = checked or document.cause is Cause.REFUSED
+        return Seen(fault=document) if stops else Seen(unanswered=document)
+    try:
+        size = read_metalink(document).total(job.select)
+    except Rejected as refused:
+        stops = checked or refused.field == SIZE  # what else is wrong with it, its engine tells the owner
+        return Seen(fault=Fault(Cause.REFUSED, False, refused.detail) if stops else None)
+    return Seen(Probe(size), _mirrors(document, allowed) if checked and allowed is not None else None)
+
+
+def _mirrors(document: bytes, allowed: Networks) -> Fault | None:
     try:
         uris = links.of_metalink(document)
         egress.check_linked(uris, allowed, "uri")

@@ -12,7 +12,7 @@ from worker import logs
 from worker.admission.egress import names_hosts
 from worker.jobs.errors import Transient
 from worker.jobs.model import Job, SourceKind
-from worker.jobs.needs import needs_probe
+from worker.jobs.needs import needs_probe, tells_size
 from worker.jobs.states import Reason, State
 from worker.limits import STEP_BATCH
 from worker.ports import JobStore, Services, Step, WaitingJob
@@ -39,7 +39,7 @@ def first_reason(job: Job, *, probing: bool, checking: bool = False, document: b
         return Reason.DESCRIPTION
     if job.probe is not None:
         return Reason.TURN
-    asked = probing and job.source.kind is SourceKind.HTTP
+    asked = probing and tells_size(job.source)
     return Reason.PROBE if asked or (checking and job.guarded and names_hosts(job.source, document)) else Reason.TURN
 
 

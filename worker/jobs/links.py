@@ -1,7 +1,6 @@
 """Addresses that a magnet link, a `.torrent` file or a metalink names beside its content: trackers, web seeds, peers, mirrors; pure.
 
-Keys: BEP 3, 5, 9, 12, 17 and 19, and the magnet URI project's; a number may follow a key of a magnet link (`tr.1`). Metalinks are
-of version 3 and 4 (RFC 5854).
+Keys: BEP 3, 5, 9, 12, 17 and 19, and the magnet URI project's; a number may follow a key of a magnet link (`tr.1`).
 """
 
 from __future__ import annotations
@@ -9,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
-from xml.parsers import expat
 
 from worker.jobs.bencode import NotBencode, decode
 from worker.jobs.errors import Rejected
+from worker.jobs.metalinks import read_metalink
 
 #: Of a magnet link: trackers, web seeds, acceptable and exact sources, metalinks.
 ADDRESSES = frozenset({"tr", "ws", "as", "xs", "mt"})
@@ -20,12 +19,6 @@ ADDRESSES = frozenset({"tr", "ws", "as", "xs", "mt"})
 PEERS = frozenset({"x.pe", "dht"})
 #: Different addresses that are looked at; torrents with more trackers are no torrents that somebody uses.
 LINKS_MAX = 1_000
-METALINK_BYTES_MAX = 1_000_000
-
-#: Digits of a size that some disk may have; aria2 dies of 2^63 - 1, with all its downloads.
-SIZE_DIGITS_MAX = 18
-
-_MIRRORS, _SIZE = frozenset({"url", "metaurl"}), "size"
 
 
 def of_magnet(uri: str) -> list[str]:
@@ -46,47 +39,8 @@ def of_torrent(document: bytes) -> list[str]:
 
 
 def of_metalink(document: bytes) -> list[str]:
-    """Every address that a metalink names.
-
-    Raises:
-        Rejected: it cannot be read, it declares entities, which programs expand differently, or a size that no disk has.
-    """
-    found: list[str] = []
-    inside: list[str] | None = None
-
-    def begin(name: str, _attributes: Any) -> None:
-        nonlocal inside
-        inside = [] if _plain(name) in _MIRRORS or _plain(name) == _SIZE else None
-
-    def end(name: str) -> None:
-        nonlocal inside
-        if inside is not None and _plain(name) == _SIZE:
-            if len("".join(inside).strip().lstrip("0")) > SIZE_DIGITS_MAX:
-                raise Rejected("uri", "the metalink announces a size that no disk has", fix="check the link")
-        elif inside is not None:
-            found.append("".join(inside).strip())
-        inside = None
-
-    def text(data: str) -> None:
-        if inside is not None:
-            inside.append(data)
-
-    def entity(*_: Any) -> None:
-        raise Rejected("uri", "the metalink declares entities", fix="use one without a DTD")
-
-    parser = expat.ParserCreate()
-    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = begin, end, text
-    parser.StartDoctypeDeclHandler = entity
-    try:
-        parser.Parse(document, True)
-    except (expat.ExpatError, ValueError, LookupError):
-        raise Rejected("uri", "the metalink is no XML", fix="check the link") from None
-    return _bounded(("tr", uri) for uri in found)
-
-
-def _plain(name: str) -> str:
-    """The name of an element without its namespace."""
-    return name.rpartition(":")[2]
+    """Every address that a metalink names. Raises Rejected when it cannot be read (`read_metalink`) or names too many."""
+    return _bounded(("tr", uri) for uri in read_metalink(document).mirrors)
 
 
 def magnet_without(uri: str, unwanted: Callable[[str], bool]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.jobs.model import Job
+from worker.jobs.model import Job, Source, SourceKind
 from worker.jobs.states import Reason, State
 
 
@@ -33,6 +33,12 @@ def promised(job: Job) -> int | None:
 def short_since(job: Job) -> float | None:
     """Store clock: since when it has waited for space; None when it does not."""
     return job.short_since if job.state is State.QUEUED else None
+
+
+def tells_size(source: Source) -> bool:
+    """True when a source can be asked for its size: what is at an http or https address, and the metalinks there."""
+    fetched = source.uri.lower().startswith(("http://", "https://"))
+    return source.kind is SourceKind.HTTP or (source.kind is SourceKind.METALINK and fetched)
 
 
 def needs_probe(job: Job) -> bool:

@@ -44,7 +44,7 @@ def test_a_question_without_an_answer_fails_no_job(services: Services, origin: O
     assert (known.state, known.reason, known.probe) == (State.QUEUED, Reason.TURN, Probe())
 
 
-@pytest.mark.parametrize("uri", ["ftp://127.0.0.1/x", "magnet:?xt=urn:btih:" + "a1" * 20, "http://127.0.0.1/x.metalink"])
+@pytest.mark.parametrize("uri", ["ftp://127.0.0.1/x", "magnet:?xt=urn:btih:" + "a1" * 20, "ftp://127.0.0.1/x.metalink"])
 def test_other_sources_are_not_asked(services: Services, uri: str) -> None:
     assert accepted(services, uri).reason is Reason.TURN
 
