@@ -29,8 +29,10 @@ CLOCK: Mapping[str, Mapping[str, Any]] = {
     "drill": {"cron": "0 5 1 * *", "window_s": 7 * DAY, "lane": "records"},
     # The indexes of the store against those declared, on Sundays; nothing is changed.
     "indexes": {"cron": "0 6 * * 0", "window_s": 2 * DAY, "lane": "records"},
-    # How this system does, each hour; the first capture of a day is kept as that day's, for trends.
+    # How this system does, against the hours before.
     "baseline": {"cron": "5 * * * *", "window_s": 45 * MINUTE, "lane": "figures", "first": True},
+    # The capture of that hour, at a calm one, against those of the days before: what grows in the course of one no hour shows.
+    "baseline-daily": {"cron": "35 3 * * *", "window_s": 16 * HOUR, "lane": "figures"},
     # What each engine has, does and lacks, for the history.
     "engines": {"cron": "20 * * * *", "window_s": 30 * MINUTE, "lane": "figures"},
     # Reads that will be asked for, before most people come home; and when a restart has emptied the cache.

@@ -67,9 +67,6 @@ class Metrics:
         self.given_way = counter("haul_space_given_way_bytes", "Bytes fetched that waiting jobs let go of, so that another could go on")
         self.ended = counter("haul_jobs_ended", "Jobs that ended", ["state", "cause"])
         self.bytes = counter("haul_downloaded_bytes", "Bytes of jobs that are done", ["engine"])
-        # Of the last capture of a baseline by the clock; `haul baseline compare` says which.
-        self.regressions = gauge("haul_baseline_regressions", "Figures that are worse than the median of the seven captures before")
-        self.baseline_at = gauge("haul_baseline_timestamp_seconds", "When the last baseline was captured")
         # What the advisor counted, of steps, ticks and routes; every 15 s.
         self.store_operations = counter("haul_store_operations", "Operations of the store", ["doing", "verb"])
         self.store_seconds = counter("haul_store_operation_seconds", "Time operations of the store took", ["doing", "verb"])
@@ -79,6 +76,8 @@ class Metrics:
         self.maintenance_seconds = gauge("haul_maintenance_seconds", "Duration of the last run that went well", ["work"])
         self.maintenance_ok = gauge("haul_maintenance_ok", "1 when the last run went well, 0 when it failed or was missed", ["work"])
         self.maintenance_runs = counter("haul_maintenance_runs", "Runs by outcome: ok, failed, died, missed", ["work", "outcome"])
+        # Of the last baseline of the hour, and of the day; `haul schedule history baseline` says which figures.
+        self.regressions = gauge("haul_baseline_regressions", "Figures worse than the median of the seven captures before", ["work"])
         # Of the run ledger; set when somebody scrapes, and absent while there was no run.
         self.backup_at = gauge("haul_backup_last_success_timestamp_seconds", "When the last good backup was made", ["kind"])
         self.backup_ok = gauge("haul_backup_ok", "1 when the last try to make a backup, or to restore one in a drill, went well", ["kind"])

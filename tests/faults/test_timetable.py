@@ -15,8 +15,8 @@ from tests.e2e.stack import Program, Stack, eventually
 from tests.faults.catalogue import fault
 from tests.faults.quick_work import NAME, entry
 from worker.limits import LEASE_S
+from worker.maintenance.past import result_of
 from worker.maintenance.schedule import BORN, entries, slot_time
-from worker.maintenance.standing import result_of
 from worker.maintenance.works import WORKS
 from worker.ports import Run
 from worker.store import open_store

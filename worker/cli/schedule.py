@@ -122,7 +122,7 @@ def _timetable(services: Services) -> Timetable:
 
 
 def _line_view(line: Run) -> dict[str, Any]:
-    from worker.maintenance.standing import result_of
+    from worker.maintenance.past import result_of
 
     return {
         "name": line.name,
@@ -136,7 +136,7 @@ def _line_view(line: Run) -> dict[str, Any]:
 
 
 def _run_words(line: Run, zone: str) -> str:
-    from worker.maintenance.standing import result_of
+    from worker.maintenance.past import result_of
 
     took = f" in {time_text(line.ended_at - line.started_at)}" if line.ended_at is not None else ""
     return f"{result_of(line):7} {_time_text(line.started_at, zone)}{took}: {line.report.get('summary', '')}".rstrip(": ")

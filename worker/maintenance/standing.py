@@ -6,22 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.maintenance.schedule import BORN, is_birth, plan, slot_time
+from worker.maintenance.past import Past, figures_of, moment_of, result_of, seconds_of
+from worker.maintenance.schedule import plan, slot_time
 from worker.maintenance.timetable import LINES, Timetable
 from worker.metrics import Metrics
 from worker.ports import Run, Services
 
 #: A slot that is due is taken within a minute, unless workers are very busy.
 LATE_S = 900.0
-
-
-def result_of(line: Run) -> str:
-    """ok, failed, missed, running, died; `born` is no run."""
-    if is_birth(line.slot):
-        return BORN
-    if line.ended_at is None:
-        return "running"
-    return "ok" if line.ok else "missed" if line.report.get("missed") else "died" if line.report.get("died") else "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +84,7 @@ def standings(services: Services, timetable: Timetable) -> list[Standing]:
     found = []
     for name, lines in seen.items():
         entry = timetable.entries[name]
-        ended = [line for line in lines if not is_birth(line.slot) and line.ended_at is not None]
+        past = Past.of(lines)
         planned = plan(entry, lines, now, store_now, all_lines=len(lines) < LINES)
         due = slot_time(planned.due) if planned.due and "#" not in planned.due else None
         found.append(
@@ -101,24 +93,14 @@ def standings(services: Services, timetable: Timetable) -> list[Standing]:
                 cron=entry.cron,
                 window_s=entry.window_s,
                 next_at=entry.next(now),
-                last=ended[0] if ended else None,
-                success=next((line for line in ended if line.ok), None),
+                last=past.last,
+                success=past.success,
                 running=next((line for line in lines if line.ended_at is None), None),
-                missed=sum(bool(line.report.get("missed")) for line in ended),
+                missed=sum(bool(line.report.get("missed")) for line in past.ended),
                 overdue=bool(planned.missed) or (due is not None and now - due > LATE_S and entry.lane not in busy),
             )
         )
     return found
-
-
-def seconds_of(line: Run) -> float | None:
-    """How long a run took; None while it runs."""
-    return None if line.ended_at is None else float(line.report.get("seconds", round(line.ended_at - line.started_at, 3)))
-
-
-def moment_of(line: Run) -> float:
-    """When a run ended, by the wall clock of who ran it."""
-    return float(line.report.get("at", line.ended_at or line.started_at))
 
 
 class LedgerFigures:
@@ -132,14 +114,15 @@ class LedgerFigures:
         """Show these lines of the works (`JobStore.latest_runs`)."""
         metrics = self._metrics
         for name, lines in seen.items():
-            ended = [line for line in lines if not is_birth(line.slot) and line.ended_at is not None]
-            known = self._counted.get(name, frozenset())
-            for line in ended:
+            past, known = Past.of(lines), self._counted.get(name, frozenset())
+            for line in past.ended:
                 if line.slot not in known:
                     metrics.maintenance_runs.labels(name, result_of(line)).inc()
-            self._counted = {**self._counted, name: frozenset(line.slot for line in ended)}
-            if ended:
-                metrics.maintenance_ok.labels(name).set(int(bool(ended[0].ok)))
-            if success := next((line for line in ended if line.ok), None):
-                metrics.maintenance_success.labels(name).set(moment_of(success))
-                metrics.maintenance_seconds.labels(name).set(seconds_of(success) or 0.0)
+            self._counted = {**self._counted, name: frozenset(line.slot for line in past.ended)}
+            if past.last:
+                metrics.maintenance_ok.labels(name).set(int(bool(past.last.ok)))
+            if past.success:
+                metrics.maintenance_success.labels(name).set(moment_of(past.success))
+                metrics.maintenance_seconds.labels(name).set(seconds_of(past.success) or 0.0)
+            if (regressions := figures_of(past.last).get("regressions")) is not None:
+                metrics.regressions.labels(name).set(regressions)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from worker.maintenance import engines, indexes, retention, warming
+from worker.maintenance import baseline, engines, indexes, retention, warming
 from worker.maintenance.backup import run_backup, run_drill
-from worker.maintenance.baseline import work as baseline
 from worker.maintenance.report import Report
 from worker.ports import Services
 
@@ -19,6 +18,7 @@ Work = Callable[[Services], Report]
 WORKS: Mapping[str, Work] = {
     "backup": run_backup,
     "baseline": baseline.run,
+    "baseline-daily": baseline.run_daily,
     "drill": run_drill,
     "engines": engines.run,
     "indexes": indexes.run,

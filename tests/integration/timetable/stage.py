@@ -9,9 +9,9 @@ from typing import Any
 
 from tests.machine import services_of
 from worker.jobs.errors import Transient
+from worker.maintenance.past import result_of
 from worker.maintenance.report import Report
 from worker.maintenance.schedule import is_birth
-from worker.maintenance.standing import result_of
 from worker.maintenance.timetable import Timetable
 from worker.ports import Run, Services
 from worker.store.sqlite.store import SqliteStore

@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.timetable.stage import HOUR, Killed, Opens, dies
 from worker.failpoints import FailpointHit, Failpoints
-from worker.maintenance.standing import result_of
+from worker.maintenance.past import result_of
 
 
 def test_a_run_whose_process_died_is_found_and_begun_again_when_its_lease_has_run_out(opens: Opens) -> None:

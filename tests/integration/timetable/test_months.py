@@ -11,8 +11,8 @@ import pytest
 
 from tests.integration.timetable.stage import DAY, HOUR, STEP, Killed, Opens, Stage, dies, finds_a_service_away
 from worker.jobs.errors import Transient
+from worker.maintenance.past import result_of
 from worker.maintenance.schedule import Entry, slot_time
-from worker.maintenance.standing import result_of
 from worker.ports import Run
 
 MONTHS = [

@@ -15,9 +15,10 @@ import pytest
 from tests.integration.timetable.stage import DAY, HOUR, MINUTE, Opens, Process, World
 from tests.machine import services_of
 from worker.jobs.errors import Transient
+from worker.maintenance.past import result_of
 from worker.maintenance.report import Report
 from worker.maintenance.schedule import BORN, Entry
-from worker.maintenance.standing import result_of, standings
+from worker.maintenance.standing import standings
 from worker.maintenance.timetable import Timetable
 from worker.ports import Services
 from worker.store import open_store

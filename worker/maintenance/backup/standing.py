@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.maintenance.backup.key import is_own, key_path
+from worker.maintenance.past import Past, figures_of
 from worker.metrics import Metrics
 from worker.ports import JobStore, Run
 from worker.settings import Settings
@@ -38,13 +39,9 @@ Lines = Mapping[str, Sequence[Run]]
 
 def standing(lines: Lines, name: str) -> Standing:
     """How this work stands, by the newest lines of `NAMES` (`JobStore.latest_runs`)."""
-    runs = [run for each in (name, name + BY_HAND) for run in lines[each] if run.ok is not None]
-    runs.sort(key=lambda run: run.started_at, reverse=True)
-    good = next((figures for run in runs if run.ok and (figures := _figures(run))), None)
-    last = runs[0].ok if runs else None
-    if good is None:
-        return Standing(last)
-    return Standing(last, good.get("timestamp_seconds"), good.get("bytes"), good.get("seconds"))
+    past = Past.of(lines[name], lines[name + BY_HAND])
+    good = figures_of(past.success)
+    return Standing(past.last.ok if past.last else None, good.get("timestamp_seconds"), good.get("bytes"), good.get("seconds"))
 
 
 def show(lines: Lines, metrics: Metrics) -> None:
@@ -86,8 +83,3 @@ def words(store: JobStore, settings: Settings, now: float) -> str:
         said += "; the last drill FAILED: `haul backup drill` shows why"
     advised = advice(settings)
     return f"{said}; {advised}" if advised else said
-
-
-def _figures(run: Run) -> dict[str, float]:
-    found = run.report.get("figures")
-    return {name: float(value) for name, value in found.items()} if isinstance(found, dict) else {}

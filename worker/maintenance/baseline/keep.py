@@ -1,8 +1,7 @@
 """Where captures are kept: a file each beside the data, the latest under a name of its own, and in the store for all machines.
 
-In the directory: the newest `HOURLY`, and of older ones the first of each day, `DAILY` of them. In the store the same two kinds are
-lines of the run ledger, under names of their own: `baseline.hourly`, and `baseline.daily` where the slot is the day, so that the
-first of a day stays.
+In the directory: the newest `HOURLY`, and of older ones the first of each day, `DAILY` of them. In the store they are lines of the run
+ledger, under names of their own: `baseline.hourly`, and `baseline.daily`, where the slot is the day, so that a day has one.
 """
 
 from __future__ import annotations
@@ -53,12 +52,17 @@ def keep_file(capture: Capture, where: Path) -> Path:
 
 def keep_in_store(capture: Capture, store: JobStore, owner: str) -> None:
     """Keep it for all machines; idempotent. Raises Transient."""
-    ended = capture.at + capture.seconds
-    report = {"capture": capture.text}
-    lines = ((IN_STORE_HOURLY, capture.id, HOURLY), (IN_STORE_DAILY, capture.id[:DAY_CHARS], DAILY))
-    store.keep_runs([Run(name, slot, owner, capture.at, ended, True, report) for name, slot, _ in lines])
-    for name, _, bound in lines:
-        store.drop_runs(name, bound)
+    _keep_line(capture, store, owner, (IN_STORE_HOURLY, capture.id, HOURLY))
+
+
+def keep_daily(capture: Capture, store: JobStore, owner: str) -> None:
+    """Keep it as that of its day, unless the day has one; idempotent. Raises Transient."""
+    _keep_line(capture, store, owner, (IN_STORE_DAILY, capture.id[:DAY_CHARS], DAILY))
+
+
+def daily(store: JobStore, limit: int) -> list[Capture]:
+    """Those of the newest days, newest first. Raises Transient."""
+    return _of(store.runs(IN_STORE_DAILY, limit))
 
 
 def ids(where: Path) -> list[str]:
@@ -109,6 +113,12 @@ def kept(where: Path, store: JobStore | None, limit: int) -> list[Capture]:
         lines = [line for name in (IN_STORE_HOURLY, IN_STORE_DAILY) for line in store.runs(name, limit)]
         found = {each.id: each for each in _of(lines)} | found
     return sorted(found.values(), key=lambda each: each.id, reverse=True)[:limit]
+
+
+def _keep_line(capture: Capture, store: JobStore, owner: str, line: tuple[str, str, int]) -> None:
+    name, slot, bound = line
+    store.keep_runs([Run(name, slot, owner, capture.at, capture.at + capture.seconds, True, {"capture": capture.text})])
+    store.drop_runs(name, bound)
 
 
 def _of(runs: Iterable[Run]) -> list[Capture]:
