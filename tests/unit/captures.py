@@ -31,10 +31,11 @@ class System:
     Args:
         between: standard deviation between captures, as a part of each figure.
         within: the same between the rounds of a capture.
+        truth: what it takes for everything.
     """
 
-    def __init__(self, seed: int, *, between: float = 0.03, within: float = 0.06) -> None:
-        self._random, self._between, self._within = random.Random(seed), between, within
+    def __init__(self, seed: int, *, between: float = 0.03, within: float = 0.06, truth: Mapping[str, float] = TRUTH) -> None:
+        self._random, self._between, self._within, self._truth = random.Random(seed), between, within, truth
         self._made = 0
 
     def capture(self, times: Mapping[str, float] | None = None) -> Capture:
@@ -42,7 +43,7 @@ class System:
         self._made += 1
         return capture(
             self._made,
-            {name: self._figure(value * (times or {}).get(name, 1.0), not name.startswith("tests.")) for name, value in TRUTH.items()},
+            {name: self._figure(value * (times or {}).get(name, 1.0), not name.startswith("tests.")) for name, value in self._truth.items()},
         )
 
     def captures(self, n: int) -> list[Capture]:

@@ -19,6 +19,21 @@ QUIET = {"between": 0.01, "within": 0.02}
 PLANTED = {name: 1.3 if rule(name).unit == "ms" else 1.7 for name in JUDGED}
 
 
+#: The shortest times that a machine showed with everything on it and no jobs, in milliseconds.
+SMALL = {
+    "api.one.best_ms": 0.41,
+    "api.one.p50_ms": 0.5,
+    "api.one.p95_ms": 1.3,
+    "store.read_ms": 0.022,
+    "store.count_ms": 0.018,
+    "store.batch_read_ms": 0.13,
+    "store.batch_write_ms": 1.05,
+    "redis.ping_ms": 0.046,
+    "redis.snapshots_ms": 0.17,
+    "engine.one.rpc_ms": 0.61,
+}
+
+
 def flagged(comparison: object) -> list[str]:
     return [each.name for each in comparison.worse]  # type: ignore[attr-defined]
 
@@ -30,6 +45,13 @@ def test_a_planted_slowdown_of_one_figure_is_flagged_and_nothing_else_is(figure:
         history, slow = system.captures(HISTORY), system.capture({figure: PLANTED[figure]})
         assert flagged(against(slow, history)) == [figure]
         assert flagged(between(history[0], slow)) == [figure]
+
+
+@pytest.mark.parametrize("figure", SMALL)
+def test_a_slowdown_is_flagged_where_everything_is_on_one_idle_machine_too(figure: str) -> None:
+    system = System(1, **QUIET, truth=TRUTH | SMALL)
+    history = system.captures(HISTORY)
+    assert flagged(against(system.capture({figure: 1.3}), history)) == [figure]
 
 
 @pytest.mark.parametrize("figure", JUDGED)
@@ -81,10 +103,10 @@ def test_a_figure_that_jumps_about_is_unknown_and_not_the_same() -> None:
 
 
 def test_a_change_below_the_absolute_floor_is_none_however_large_a_part_it_is() -> None:
-    history = [capture(number, {"redis.ping_ms": Figure(0.02, 0.0, 7)}) for number in range(HISTORY)]
-    (judged,) = against(capture(9, {"redis.ping_ms": Figure(0.06, 0.0, 7)}), history).judgements
+    history = [capture(number, {"queue.task_ms": Figure(4.0, 0.0, 7)}) for number in range(HISTORY)]
+    (judged,) = against(capture(9, {"queue.task_ms": Figure(12.0, 0.0, 7)}), history).judgements
     assert judged.verdict is Verdict.SAME
-    (judged,) = against(capture(9, {"redis.ping_ms": Figure(0.08, 0.0, 7)}), history).judgements
+    (judged,) = against(capture(9, {"queue.task_ms": Figure(16.0, 0.0, 7)}), history).judgements
     assert judged.verdict is Verdict.WORSE
 
 
