@@ -53,6 +53,12 @@ def test_an_alert_fires_when_it_should_and_nothing_else_ever_does(promtool: str,
 
 
 @pytest.mark.parametrize("rules", RULES, ids=lambda path: path.name)
+def test_the_container_of_prometheus_is_given_the_rules(rules: Path) -> None:
+    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["prometheus"]
+    assert f"./monitoring/{rules.name}:/etc/prometheus/{rules.name}:ro" in service["volumes"]
+
+
+@pytest.mark.parametrize("rules", RULES, ids=lambda path: path.name)
 def test_each_alert_has_a_case_in_which_it_fires(rules: Path) -> None:
     cases = yaml.safe_load(case_of(rules).read_text())["tests"]
     expected = [sample["labels"] for case in cases for asked in case["promql_expr_test"] for sample in asked["exp_samples"]]

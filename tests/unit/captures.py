@@ -43,7 +43,10 @@ class System:
         self._made += 1
         return capture(
             self._made,
-            {name: self._figure(value * (times or {}).get(name, 1.0), not name.startswith("tests.")) for name, value in self._truth.items()},
+            {
+                name: self._figure(value * (times or {}).get(name, 1.0), not name.startswith("tests."))
+                for name, value in self._truth.items()
+            },
         )
 
     def captures(self, n: int) -> list[Capture]:
