@@ -80,7 +80,7 @@ RULES: Mapping[str, Rule] = {
     "api.*.p95_ms": _time(0.2, "19 of 20 requests were answered within", BUSY),
     "api.*.p99_ms": _told("ms", "99 of 100 requests were answered within; rests on the slowest two"),
     "store.read_ms": _time(0.003, "looking up a job by its id"),
-    "store.batch_read_ms": _time(0.02, "reading 50 documents of 300 bytes"),
+    "store.batch_read_ms": _time(0.02, "reading 50 documents of 300 bytes", BUSY),  # takes twice as long beside others
     "store.batch_write_ms": _time(0.2, "writing 50 such documents durably", DISK),
     "store.count_ms": _time(0.003, "counting the jobs by state"),
     "redis.ping_ms": _time(0.008, "one round trip to Redis"),

@@ -50,7 +50,7 @@ class Scratch:
             Probe(self._read, 20, {"store.read_ms": best}),
             Probe(self._count, 10, {"store.count_ms": best}),
             Probe(self._write, 3, {"store.batch_write_ms": best}),
-            Probe(self._read_batch, 12, {"store.batch_read_ms": best}),  # the first few find neither rows nor code in the caches
+            Probe(self._read_batch, 30, {"store.batch_read_ms": best}),  # the first few find neither rows nor code in the caches
         ]
 
     def tidy(self) -> None:
