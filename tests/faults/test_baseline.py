@@ -158,12 +158,13 @@ def test_a_slowdown_of_30_per_cent_is_found_where_it_was_planted_alone_and_ten_l
     for _ in range(LOOKS):
         watched.regressions()
     assert [look["regressions"] for look in watched.looks] == [[]] * LOOKS, watched.story()
-    assert watched.hidden() == {}, watched.story()
+    hidden, looked = watched.hidden(), watched.story()
     watched.engine.delay(slower_s)
     watched.await_regressions("engine.aria2.rpc_ms")
     watched.engine.delay(FAR_S)
     watched.redis.delay(SLOWER * FAR_S)
     watched.await_regressions("redis.ping_ms", "redis.snapshots_ms")
+    assert hidden == {}, looked
 
 
 @fault(
