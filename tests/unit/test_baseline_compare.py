@@ -25,7 +25,7 @@ SMALL = {
     "api.one.p50_ms": 0.5,
     "api.one.p95_ms": 1.3,
     "store.read_ms": 0.022,
-    "store.count_ms": 0.018,
+    "store.count_ms": 0.02,
     "store.batch_read_ms": 0.13,
     "store.batch_write_ms": 1.05,
     "redis.ping_ms": 0.046,

@@ -82,7 +82,7 @@ RULES: Mapping[str, Rule] = {
     "store.read_ms": _time(0.003, "looking up a job by its id"),
     "store.batch_read_ms": _time(0.02, "reading 50 documents of 300 bytes", BUSY),  # takes twice as long beside others
     "store.batch_write_ms": _time(0.2, "writing 50 such documents durably", DISK),
-    "store.count_ms": _time(0.003, "counting the jobs by state"),
+    "store.count_ms": _time(0.005, "counting the jobs by state"),
     "redis.ping_ms": _time(0.008, "one round trip to Redis"),
     "redis.snapshots_ms": _time(0.02, "reading what is shared of the engines"),
     "redis.connections": _kept("", 50, "clients connected to Redis"),

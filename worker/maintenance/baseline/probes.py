@@ -47,8 +47,8 @@ class Scratch:
     def probes(self) -> list[Probe]:
         """Reads and batches; the batch that is read is the one that was written in the same round."""
         return [
-            Probe(self._read, 20, {"store.read_ms": best}),
-            Probe(self._count, 10, {"store.count_ms": best}),
+            Probe(self._read, 40, {"store.read_ms": best}),
+            Probe(self._count, 20, {"store.count_ms": best}),
             Probe(self._write, 3, {"store.batch_write_ms": best}),
             Probe(self._read_batch, 30, {"store.batch_read_ms": best}),  # the first few find neither rows nor code in the caches
         ]
