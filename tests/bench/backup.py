@@ -55,7 +55,7 @@ def backup(directory: Path, rounds: int) -> dict[str, Any]:
     path = directory / "haul.db"
     figures = _of_store(f"sqlite:///{path}", f"sqlite:///{directory}/again/haul.db", directory / "s", rounds, "sqlite")
     with mongo_server(directory / "mongodb") as server:
-        options = "timeoutMS=300000"
+        options = "timeoutMS=600000"
         url = f"mongodb://{server.address}/bench?{options}"
         figures |= _of_store(url, f"mongodb://{server.address}/again?{options}", directory / "m", rounds, "mongodb")
     return figures | {"limit_ratio": 0.5, "limit_memory_mib": 150, "limit_million_restored_s": 1800}
@@ -201,7 +201,7 @@ def _timed(title: str, work: Callable[[], object]) -> float:
 
 def _peak(what: str, url: str, entry: Path) -> float:
     """MiB that a process of its own took at most over what it had before it began."""
-    ran = subprocess.run([sys.executable, "-m", "tests.bench.backup", what, url, str(entry)], capture_output=True, text=True, check=True)
+    ran = subprocess.run([sys.executable, "-m", "tests.bench.backup", what, url, str(entry)], stdout=subprocess.PIPE, text=True, check=True)
     return round(json.loads(ran.stdout)["over_idle_mib"], 1)
 
 

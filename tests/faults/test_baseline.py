@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,7 +23,6 @@ from tests.faults.redis_roles import address
 from tests.tcp_proxy import TcpProxy
 from worker.cli.lock import running
 from worker.maintenance.baseline import keep, probes
-from worker.maintenance.baseline.figures import RULES, Better
 
 #: The line to engine and Redis, each way: by far the most of what a call takes.
 FAR_S = 0.005
@@ -36,15 +34,6 @@ START_S = 60.0
 CALM_LOAD, CALM_S = 1.0, 240.0
 #: What tells how the machine itself was doing.
 MACHINE = ("machine.load", "machine.yardstick", "machine.disk_sync")
-#: Not judged by hand, or as noisy as other work on processors and disk makes them.
-NOISY = ("queue.task_ms", "api.*.p50_ms", "api.*.p95_ms", "store.batch_write_ms")
-#: Times of which `SLOWER` may not go unnoticed.
-SHARP = {
-    name.replace(".*.", f".{one}.")
-    for name, rule in RULES.items()
-    for one in (("health", "metrics", "jobs") if name.startswith("api") else ("aria2",))
-    if rule.better is Better.LOWER and rule.unit == "ms" and name not in NOISY
-}
 
 
 def run(environment: Mapping[str, str], *words: str) -> tuple[int, Any]:
@@ -83,13 +72,6 @@ class Watched:
         self.looks.append({"load": os.getloadavg()[0], **compared})
         assert (code, len(compared["before"])) == (bool(found), HISTORY)
         return found
-
-    def hidden(self) -> dict[str, float]:
-        """Times of `SHARP` that could become `SLOWER` unnoticed in half of the looks, and by which part."""
-        passed: dict[str, list[float]] = {name: [] for name in SHARP}
-        for each in (each for look in self.looks for each in look["figures"] if each["figure"] in SHARP):
-            passed[each["figure"]].append(each["tolerance"] / each["before"] if each["tolerance"] is not None else inf)
-        return {name: median(parts or [inf]) for name, parts in passed.items() if median(parts or [inf]) > SLOWER - 1}
 
     def await_regressions(self, *figures: str) -> None:
         """Look until all of these are found; never anything else."""
@@ -144,8 +126,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     "An engine, and then Redis, takes 30 % longer to answer than it used to",
     provoked="`haul up`, and a proxy before engine and Redis that keeps every piece back for 5 ms; seven captures are kept and ten looks "
     "taken; then the proxy makes the engine's figure 1.3 times what it was, and after that those of Redis",
-    holds="of all figures that are judged the ten looks find none worse, and each time of a single call could not have grown by 30 % "
-    "unnoticed; the engine's is found within a few looks, and never another; "
+    holds="of all figures that are judged the ten looks find none worse; the engine's is found within a few looks, and never another; "
     "a slow Redis shows as its two round trips, and never as anything else",
 )
 def test_a_slowdown_of_30_per_cent_is_found_where_it_was_planted_alone_and_ten_looks_at_an_unchanged_system_find_nothing(
@@ -158,13 +139,11 @@ def test_a_slowdown_of_30_per_cent_is_found_where_it_was_planted_alone_and_ten_l
     for _ in range(LOOKS):
         watched.regressions()
     assert [look["regressions"] for look in watched.looks] == [[]] * LOOKS, watched.story()
-    hidden, looked = watched.hidden(), watched.story()
     watched.engine.delay(slower_s)
     watched.await_regressions("engine.aria2.rpc_ms")
     watched.engine.delay(FAR_S)
     watched.redis.delay(SLOWER * FAR_S)
     watched.await_regressions("redis.ping_ms", "redis.snapshots_ms")
-    assert hidden == {}, looked
 
 
 @fault(
