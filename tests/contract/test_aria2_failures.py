@@ -110,7 +110,7 @@ SHOWN_BY: Mapping[Row, str] = {
     ("code", 12): "`tests/contract/torrent_suite.py`",
     ("code", 13): f"{ROWS}, healed",
     ("code", 16): ROWS,
-    ("code", 17): "`tests/faults/test_failures.py`, a length that no file can have",
+    ("code", 17): "`tests/faults/test_failures.py`, a file longer than its disk takes",
     ("text", "Failed to establish connection"): f"{HERE}, a router that knows no way: this or the next, as the system tells it",
     ("text", "Network problem"): f"{HERE}, a router that knows no way",
     ("text", "Bencode"): f"{HERE}, past the adapter: it reads a `.torrent` file before aria2 does",
