@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -13,6 +14,8 @@ from worker.cli.qbittorrent import find_qbittorrent
 from worker.cli.servers import Server
 
 TIMEOUT_S = 10.0
+#: Of qBittorrent: so many sessions are opened anew for one question, with so much time between them.
+FORBIDDEN_MAX, FORBIDDEN_S = 3, 0.5
 
 
 class EngineItself(Protocol):
@@ -74,8 +77,11 @@ class Qbittorrent:
     def ask(self, path: str, files: dict[str, Any] | None = None, **fields: str) -> Any:
         """What it answers: JSON where it is JSON, else text."""
         answer = self._post(path, files, fields)
-        if answer.status_code == requests.codes.forbidden:  # it was started again
-            self._session = None
+        for _ in range(FORBIDDEN_MAX):
+            if answer.status_code != requests.codes.forbidden:
+                break
+            time.sleep(FORBIDDEN_S)
+            self._session = None  # it was started again, or does not know a session that it has just opened, which it rarely does
             answer = self._post(path, files, fields)
         answer.raise_for_status()
         return answer.json() if answer.headers.get("content-type", "").startswith("application/json") else answer.text
@@ -104,7 +110,9 @@ class Qbittorrent:
         if self._session is None:
             self._session = requests.Session()
             login = {"username": parts.username, "password": parts.password}
-            self._session.post(f"{base}/auth/login", data=login, timeout=TIMEOUT_S).raise_for_status()
+            answer = self._session.post(f"{base}/auth/login", data=login, timeout=TIMEOUT_S)
+            answer.raise_for_status()
+            assert answer.text == "Ok.", f"qBittorrent refused the login: {answer.text}"
         return self._session.post(f"{base}/{path}", data=fields, files=files, timeout=TIMEOUT_S)
 
 
