@@ -13,7 +13,7 @@
 | `<p>:waiting:u:<user>`  | zset   | while not empty     | job id by score (`waiting.score`), those that are due      |
 | `<p>:waiting:later`     | zset   | while not empty     | job id by `due`, those that were not due yet               |
 | `<p>:waiting:users`     | zset   | while not empty     | user by turn, those with a queue                           |
-| `<p>:bucket:<name>`     | string | until it is full    | three doubles; see `take_tokens.lua`                       |
+| `<p>:bucket:<name>`     | string | until it is full    | four doubles; see `take_tokens.lua`                        |
 | `<p>:waiting:shares`    | hash   | until the next move | user -> by how much a second the turn moves                |
 | `<p>:waiting:clock`     | hash   | -                   | where newcomers begin; see `waiting_move.lua`              |
 | `<p>:waiting:freed`     | hash   | 15 min              | slots that became free in each minute; see there           |

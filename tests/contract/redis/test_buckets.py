@@ -15,9 +15,9 @@ from worker.coordination.redis import RedisCoordinator
 from worker.jobs.tiers import Bucket
 
 
-def level(tokens: float, at_us: float, line_us: float) -> bytes:
+def level(tokens: float, at_us: float, line_us: float, kept_ms: float = 60_000) -> bytes:
     """What is kept of a bucket."""
-    return struct.pack("<ddd", tokens, at_us, line_us)
+    return struct.pack("<dddd", tokens, at_us, line_us, kept_ms)
 
 
 class TestRedisBuckets(OnRedis, BucketSuite):
@@ -28,7 +28,24 @@ class TestRedisBuckets(OnRedis, BucketSuite):
         redis.take_tokens([[Bucket("b", 1, 5)]] * 15, line_s=60.0)
         assert self.raw.pttl(self.keys.bucket("b")) > 5_000, "the line is longer"
 
-    @pytest.mark.parametrize("value", [b"", b"x", b"1 2 3", b"\xff" * 24, level(1e300, 0, 0), level(nan, nan, nan), level(inf, -inf, inf)])
+    @pytest.mark.parametrize("line_s", [0.0, 20.0])
+    def test_one_who_is_refused_by_a_lowered_limit_is_not_let_through_when_the_old_limit_would_have_filled_it(
+        self, redis: RedisCoordinator, line_s: float
+    ) -> None:
+        fast, slow = Bucket("b", 5, 50), Bucket("b", 0.01, 50)
+        while redis.take_tokens([[fast]]) == [0]:
+            pass
+        [wait] = redis.take_tokens([[slow]], line_s=line_s)
+        assert wait > 1
+        assert self.raw.pttl(self.keys.bucket("b")) > 1_000_000
+
+    def test_a_look_by_a_lowered_limit_keeps_what_it_saw(self, redis: RedisCoordinator) -> None:
+        redis.take_tokens([[Bucket("b", 5, 50)]] * 50)
+        [seen] = redis.tokens([Bucket("b", 0.01, 50)])
+        assert seen < 50
+        assert self.raw.pttl(self.keys.bucket("b")) > 1_000_000
+
+    @pytest.mark.parametrize("value", [b"", b"x", b"1 2 3", b"\xff" * 32, level(1e300, 0, 0), level(nan, nan, nan), level(inf, -inf, inf)])
     def test_what_a_stranger_wrote_there_lets_at_most_a_burst_through(self, redis: RedisCoordinator, value: bytes) -> None:
         self.raw.set(self.keys.bucket("slow"), value)
         assert redis.take_tokens([[SLOW]] * 10).count(0) <= SLOW.burst
