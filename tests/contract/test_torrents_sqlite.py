@@ -38,17 +38,18 @@ class TestContract(KeptTorrents):
     def amid(self, store: JobStore, then: Callable[[], object]) -> Iterator[None]:
         """All of a removal is one transaction: what comes in between waits for its end."""
         assert isinstance(store, SqliteStore)
-        clock, thread = store._clock, threading.Thread(target=then)
+        file, thread = store._file, threading.Thread(target=then)
+        clock = file._clock
 
         def asked_within() -> float:
             if thread.ident is None:
-                assert store._connections._writer.in_transaction
+                assert file._connections._writer.in_transaction
                 thread.start()
             return clock()
 
-        store._clock = asked_within
+        file._clock = asked_within
         yield
-        store._clock = clock
+        file._clock = clock
         thread.join(WAIT_S)
         assert not thread.is_alive()
 

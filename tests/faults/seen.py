@@ -15,6 +15,7 @@ from worker.jobs.states import IN_SLOT, State
 from worker.limits import RPC_TIMEOUT_S
 from worker.ports import Applied, Change, Fault, Inserted, Item, Lease, Order, Poll
 from worker.store.sqlite.store import SqliteStore
+from worker.store.wrapped import WrappedStore
 
 
 class Told:
@@ -29,19 +30,19 @@ class Told:
             self._witness.heard(event)
 
 
-class SeenStore(SqliteStore):
+class SeenStore(WrappedStore):
     """Every write is looked at, as the store shows it afterwards."""
 
     def __init__(self, path: Path, clock: Callable[[], float], witness: Witness) -> None:
-        super().__init__(path, clock)
+        super().__init__(SqliteStore(path, clock))
         self._witness = witness
 
     def _look(self, ids: Iterable[str]) -> None:
         for job in self.get(ids).values():
             self._witness.saw(job)
 
-    def insert(self, jobs: Sequence[Job]) -> list[Inserted]:
-        answers = super().insert(jobs)
+    def insert(self, jobs: Sequence[Job], marks: Sequence[str] | None = None) -> list[Inserted]:
+        answers = super().insert(jobs, marks)
         self._look([job.id for job in jobs])
         return answers
 

@@ -23,7 +23,7 @@ from worker.store.sqlite.store import SqliteStore
 def test_a_write_is_on_the_disk_when_it_returns(path: Path, opener: Opener) -> None:
     store = opener()
     assert isinstance(store, SqliteStore)
-    with store._connections.writing() as writer:
+    with store._file.writing() as writer:
         assert writer.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
         assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     store.close()
@@ -99,14 +99,14 @@ def test_a_full_disk_is_a_passing_fault_and_half_a_batch_is_not_written(opener: 
     assert isinstance(store, SqliteStore)
     kept = a_job("kept")
     store.insert([kept])
-    with store._connections.writing() as writer:
+    with store._file.writing() as writer:
         pages = writer.execute("PRAGMA page_count").fetchone()[0]
         writer.execute(f"PRAGMA max_page_count = {pages + 5}")
     jobs = some_jobs(500)
     with pytest.raises(Transient, match="the disk is full; free some space"):
         store.insert(jobs)
     assert store.get(job.id for job in jobs) == {}
-    with store._connections.writing() as writer:
+    with store._file.writing() as writer:
         writer.execute("PRAGMA max_page_count = 1000000")
     assert all(inserted.created for inserted in store.insert(jobs))
     assert store.get([kept.id]) == {kept.id: kept}
@@ -139,7 +139,7 @@ def test_a_closed_store_says_so(opener: Opener) -> None:
 def test_closing_waits_for_the_calls_under_way(opener: Opener) -> None:
     store = opener()
     assert isinstance(store, SqliteStore)
-    with store._connections.reading() as reader, store._connections.writing() as writer:
+    with store._file.reading() as reader, store._file.writing() as writer:
         closing = threading.Thread(target=store.close)
         closing.start()
         assert reader.execute("SELECT count(*) FROM jobs").fetchone() == (0,)

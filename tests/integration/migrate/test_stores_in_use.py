@@ -12,7 +12,7 @@ from tests.contract.store_jobs import a_job, admitted
 from tests.integration.migrate.copying import Haul, everything_in, recorded
 from worker.cli.lock import held
 from worker.store import open_store
-from worker.store.sqlite.store import SqliteStore
+from worker.store.sqlite.torrents import SqliteTorrents
 
 
 @pytest.mark.parametrize("side", ["source", "target"])
@@ -42,14 +42,14 @@ def test_a_store_that_somebody_works_on_is_refused(haul: Haul, source: str, targ
 
 def test_a_lease_that_is_taken_over_meanwhile_ends_the_copy(haul: Haul, source: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.supervision.lease.LEASE_RENEW_S", -1.0)
-    keep = SqliteStore.keep_torrent
+    keep = SqliteTorrents.keep_torrent
 
-    def take_over(store: SqliteStore, document: bytes) -> str:
-        with store._connections.writing() as connection:
+    def take_over(torrents: SqliteTorrents, document: bytes) -> str:
+        with torrents._file.writing() as connection:
             connection.execute("UPDATE leases SET owner = 'a supervisor', token = token + 1 WHERE name = 'admit'")
-        return keep(store, document)
+        return keep(torrents, document)
 
-    monkeypatch.setattr(SqliteStore, "keep_torrent", take_over)
+    monkeypatch.setattr(SqliteTorrents, "keep_torrent", take_over)
     ended = haul(source, target)
     assert ended.code == 1
     assert "to: somebody took over the lease 'admit' of this store: stop Haul on it, and begin again" in ended.err

@@ -18,6 +18,7 @@ from worker.ports import Change, Inserted, Run
 from worker.store import open_store
 from worker.store.migrate import NotCopied, compare, copy
 from worker.store.sqlite.store import SqliteStore
+from worker.store.wrapped import WrappedStore
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])
@@ -49,12 +50,16 @@ def test_a_store_with_records_of_its_own_is_left_alone(haul: Haul, source: str, 
 
 
 def test_what_does_not_come_back_as_it_was_given_ends_the_copy(source: str, tmp_path: Path) -> None:
-    class Forgetful(SqliteStore):
-        def insert(self, jobs: Sequence[Job]) -> list[Inserted]:
-            return super().insert([replace(job, sent=0) for job in jobs])
+    class Forgetful(WrappedStore):
+        def insert(self, jobs: Sequence[Job], marks: Sequence[str] | None = None) -> list[Inserted]:
+            return super().insert([replace(job, sent=0) for job in jobs], marks)
 
     words = r"these did not arrive as they are in the source: job \w+, .* and \d+ more"
-    with closing(open_store(source)) as one, closing(Forgetful(tmp_path / "forgetful.db")) as other, pytest.raises(NotCopied, match=words):
+    with (
+        closing(open_store(source)) as one,
+        closing(Forgetful(SqliteStore(tmp_path / "forgetful.db"))) as other,
+        pytest.raises(NotCopied, match=words),
+    ):
         copy(one, other, compare(one, other, nothing), nothing, Failpoints())
 
 
@@ -80,7 +85,7 @@ def test_a_torrent_that_is_lost_or_damaged_in_the_target_is_missed(source: str, 
     with closing(open_store(source)) as one, closing(open_store(target)) as other:
         assert isinstance(other, SqliteStore)
         names = sorted(everything(one)[2])
-        with other._connections.writing() as connection:
+        with other._file.writing() as connection:
             connection.execute("DELETE FROM torrents WHERE id = ?", (names[0],))
             connection.execute("UPDATE torrents SET document = x'00' WHERE id = ?", (names[1],))
         found = compare(one, other, nothing)

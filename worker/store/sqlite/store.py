@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import final
 
-from worker.jobs.errors import LeaseLost
-from worker.jobs.hooks import Hook
-from worker.jobs.model import Job, Progress
-from worker.jobs.states import State
-from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page
 from worker.store.advisor import Advisor
-from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
-from worker.store.sqlite import queries
-from worker.store.sqlite.boot_clock import BootClock, anchored, known
 from worker.store.sqlite.breakers import SqliteBreakers
-from worker.store.sqlite.connections import Connections
 from worker.store.sqlite.drains import SqliteDrains
-from worker.store.sqlite.leases import SqliteLeases, until
-from worker.store.sqlite.rows import change_row, from_json, hook_json, job_of, row_of, to_json
+from worker.store.sqlite.file import SqliteFile
+from worker.store.sqlite.indexes import SqliteIndexes
+from worker.store.sqlite.jobs import SqliteJobs
+from worker.store.sqlite.leases import SqliteLeases
+from worker.store.sqlite.limits import SqliteLimits
 from worker.store.sqlite.runs import SqliteRuns
-from worker.store.sqlite.schema import is_current, prepare
 from worker.store.sqlite.sums import SqliteSums
 from worker.store.sqlite.torrents import SqliteTorrents
-from worker.store.sqlite.upkeep import SqliteUpkeep
 
 
-class SqliteStore(SqliteSums, SqliteBreakers, SqliteDrains, SqliteTorrents, SqliteLeases, SqliteRuns, SqliteUpkeep):
+@final
+class SqliteStore:
     """See `JobStore` for the promises. Safe for many threads; each batch is one transaction.
+
+    It is put together from parts, one for each noun, which share nothing but the file: its verbs are theirs. Whoever wants it
+    otherwise puts a `WrappedStore` around it; an heir's verbs would stand behind these.
 
     Args:
         path: the database file; made when it is not there.
@@ -44,168 +39,49 @@ class SqliteStore(SqliteSums, SqliteBreakers, SqliteDrains, SqliteTorrents, Sqli
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] | None = None, advisor: Advisor | None = None) -> None:
-        self._connections = Connections(path, advisor)
-        try:
-            self._clock = self._opened(clock)
-        except BaseException:
-            self.close()
-            raise
+        self._file = file = SqliteFile(path, clock, advisor)
+        self.now, self.ping, self.close = file.now, file.ping, file.close
 
-    def _opened(self, clock: Callable[[], float] | None) -> Callable[[], float]:
-        """The store's clock. Nothing is written to a file that is up to date and knows this boot: it opens while others write."""
-        with self._connections.reading() as connection:
-            if is_current(connection) and (found := clock or known(connection, BootClock())):
-                return found
-        with self._connections.writing() as connection:
-            prepare(connection)
-            return clock or anchored(connection, BootClock())
+        jobs = SqliteJobs(file)
+        self.insert, self.get, self.apply, self.remove = jobs.insert, jobs.get, jobs.apply, jobs.remove
+        self.record_progress, self.mark_sent, self.mark_posted = jobs.record_progress, jobs.mark_sent, jobs.mark_posted
+        self.page, self.finished, self.in_state, self.unsent, self.unposted = (
+            jobs.page,
+            jobs.finished,
+            jobs.in_state,
+            jobs.unsent,
+            jobs.unposted,
+        )
+        self.undescribed, self.unprobed, self.short_of_space = jobs.undescribed, jobs.unprobed, jobs.short_of_space
+        self.at_engine, self.needing_owner = jobs.at_engine, jobs.needing_owner
+        self.holding, self.following, self.sharing = jobs.holding, jobs.following, jobs.sharing
 
-    def now(self) -> float:
-        """See `JobStore.now`."""
-        return self._clock()
+        sums = SqliteSums(file)
+        self.counts, self.usage, self.promised, self.followed = sums.counts, sums.usage, sums.promised, sums.followed
+        self.engine_counts, self.engine_states = sums.engine_counts, sums.engine_states
+        self.slot_counts, self.slot_uris = sums.slot_counts, sums.slot_uris
 
-    # ---- jobs ----
+        torrents = SqliteTorrents(file)
+        self.keep_torrent, self.torrents = torrents.keep_torrent, torrents.torrents
+        self.unnamed_torrents, self.forget_torrents = torrents.unnamed_torrents, torrents.forget_torrents
 
-    def insert(self, jobs: Sequence[Job], marks: Sequence[str] | None = None) -> list[Inserted]:  # noqa: ARG002 - no answer is lost here
-        """See `JobStore.insert`."""
-        rows = [row_of(job) for job in jobs]
-        with self._writing(len(rows)) as (connection, first):
-            created = []
-            for place, (row, job) in enumerate(zip(rows, jobs, strict=True), first):
-                created.append(connection.execute(queries.INSERT, row | {"changed": place}).rowcount == 1)
-                if created[-1] and job.progress != Progress():
-                    connection.execute(queries.FIRST_PROGRESS, {"id": job.id, "document": to_json(asdict(job.progress))})
-            known = _select_ids(connection, [job.id for job, new in zip(jobs, created, strict=True) if not new])
-        return [Inserted(new, job if new else known[job.id]) for job, new in zip(jobs, created, strict=True)]
+        leases = SqliteLeases(file)
+        self.acquire_lease, self.renew_lease, self.release_lease = leases.acquire_lease, leases.renew_lease, leases.release_lease
 
-    def get(self, ids: Iterable[str]) -> dict[str, Job]:
-        """See `JobStore.get`."""
-        with self._connections.reading() as connection:
-            return _select_ids(connection, list(ids))
+        runs = SqliteRuns(file)
+        self.claim_run, self.end_run, self.keep_runs, self.drop_runs = runs.claim_run, runs.end_run, runs.keep_runs, runs.drop_runs
+        self.runs, self.latest_runs = runs.runs, runs.latest_runs
 
-    def apply(self, changes: Sequence[Change], lease: Lease | None = None) -> list[Applied]:
-        """See `JobStore.apply`. A change that is not one version on raises ValueError."""
-        rows = [change_row(change) for change in changes]
-        with self._writing(len(rows), lease) as (connection, first):
-            won = [connection.execute(queries.APPLY, row | {"changed": place}).rowcount == 1 for place, row in enumerate(rows, first)]
-            now = _select_ids(connection, [change.old.id for change, w in zip(changes, won, strict=True) if not w])
-        return [Applied(w, change.new if w else now.get(change.old.id)) for change, w in zip(changes, won, strict=True)]
+        limits, breakers, drains = SqliteLimits(file), SqliteBreakers(file), SqliteDrains(file)
+        self.limits, self.set_limits = limits.limits, limits.set_limits
+        self.breakers, self.keep_breaker = breakers.breakers, breakers.keep_breaker
+        self.drains, self.drain, self.undrain = drains.drains, drains.drain, drains.undrain
 
-    def record_progress(self, rows: Mapping[str, Progress], lease: Lease) -> None:
-        """See `JobStore.record_progress`."""
-        documents = [{"id": id, "document": to_json(asdict(progress))} for id, progress in rows.items()]
-        with self._writing(0, lease) as (connection, _):
-            connection.executemany(queries.SET_PROGRESS, documents)
+    def version(self) -> str:
+        """See `JobStore.version`; the library of this process."""
+        return f"SQLite {sqlite3.sqlite_version}"
 
-    def at_engine(self, engine: str) -> list[Job]:
-        """See `JobStore.at_engine`."""
-        return self._select(queries.AT_ENGINE, engine=engine)
-
-    def needing_owner(self, engine: str, limit: int) -> list[Job]:
-        """See `JobStore.needing_owner`."""
-        return self._select(queries.NEEDING_OWNER, engine=engine, limit=limit)
-
-    def in_state(self, state: State, limit: int, *, after: str | None = None) -> list[Job]:
-        """See `JobStore.in_state`."""
-        return self._select(queries.IN_STATE, state=state.value, after=after or "", limit=limit)
-
-    def undescribed(self, limit: int, *, after: str | None = None) -> list[Job]:
-        """See `JobStore.undescribed`."""
-        return self._select(queries.UNDESCRIBED, after=after or "", limit=limit)
-
-    def unprobed(self, limit: int, *, after: str | None = None) -> list[Job]:
-        """See `JobStore.unprobed`."""
-        return self._select(queries.UNPROBED, after=after or "", limit=limit)
-
-    def short_of_space(self, limit: int) -> list[Job]:
-        """See `JobStore.short_of_space`."""
-        return self._select(queries.SHORT_OF_SPACE, limit=limit)
-
-    def unsent(self, limit: int) -> list[Job]:
-        """See `JobStore.unsent`."""
-        return self._select(queries.UNSENT, limit=limit)
-
-    def mark_sent(self, sent: Mapping[str, int]) -> None:
-        """See `JobStore.mark_sent`."""
-        with self._writing(0) as (connection, _):
-            connection.executemany(queries.MARK_SENT, [{"id": id, "sent": version} for id, version in sent.items()])
-
-    def unposted(self, receiver: str, now: float, limit: int) -> list[Job]:
-        """See `JobStore.unposted`."""
-        return self._select(queries.UNPOSTED, receiver=receiver, now=now, limit=limit)
-
-    def mark_posted(self, marks: Mapping[str, Hook]) -> None:
-        """See `JobStore.mark_posted`."""
-        rows = [{"id": id, "sent": hook.sent, "failures": hook.failures, "hook": hook_json(hook)} for id, hook in marks.items()]
-        with self._writing(0) as (connection, _):
-            connection.executemany(queries.MARK_POSTED, rows)
-
-    def page(self, where: JobFilter, limit: int, cursor: str | None = None) -> Page:
-        """See `JobStore.page`."""
-        before = SEQ_MAX if cursor is None else seq_of(cursor)
-        states = None if where.states is None else frozenset(where.states)
-        if states == frozenset() or limit < 1:
-            return Page((), None)
-        query = queries.page(states, of_user=where.user is not None)
-        with self._connections.reading() as connection:
-            rows = connection.execute(query, {"user": where.user, "before": before, "limit": limit + 1}).fetchall()
-        more = len(rows) > limit
-        return Page(tuple(map(job_of, rows[:limit])), cursor_of(rows[limit - 1][0]) if more else None)
-
-    def holding(self, transfers: Iterable[str]) -> list[Job]:
-        """See `JobStore.holding`."""
-        return self._select(queries.HOLDING, ids=to_json(list(transfers)))
-
-    def following(self, transfers: Iterable[str], limit: int) -> list[Job]:
-        """See `JobStore.following`."""
-        return self._select(queries.FOLLOWING, ids=to_json(list(transfers)), limit=limit)
-
-    def sharing(self, contents: Iterable[str]) -> list[Job]:
-        """See `JobStore.sharing`."""
-        return self._select(queries.SHARING, ids=to_json(list(contents)))
-
-    # ---- limits ----
-
-    def limits(self) -> dict[str, Any]:
-        """See `JobStore.limits`."""
-        with self._connections.reading() as connection:
-            return {name: from_json(value) for name, value in connection.execute(queries.LIMITS)}
-
-    def set_limits(self, values: Mapping[str, Any], drop: Iterable[str] = ()) -> None:
-        """See `JobStore.set_limits`."""
-        with self._writing(0) as (connection, _):
-            connection.executemany(queries.DROP_LIMIT, [{"name": name} for name in drop])
-            connection.executemany(queries.SET_LIMIT, [{"name": name, "value": to_json(value)} for name, value in values.items()])
-
-    # ---- connection ----
-
-    def ping(self) -> None:
-        """See `JobStore.ping`."""
-        with self._connections.reading() as connection:
-            connection.execute(queries.CHANGES).fetchone()
-
-    def close(self) -> None:
-        """See `JobStore.close`; idempotent."""
-        self._connections.close()
-
-    @contextmanager
-    def _writing(self, changes: int, lease: Lease | None = None) -> Iterator[tuple[sqlite3.Connection, int]]:
-        """A transaction, under the lease when one is given, and the place of the first of its changes in the order of all."""
-        with self._connections.writing() as connection:
-            now = self.now()
-            connection.execute(queries.STAMP, {"now": now, "changes": changes})
-            if lease and until(connection, lease) <= now:
-                raise LeaseLost("store", f"the lease {lease.name!r} (token {lease.token}) has run out")
-            yield connection, connection.execute(queries.CHANGES).fetchone()[0] - changes + 1
-
-    def _select(self, query: str, **values: Any) -> list[Job]:
-        with self._connections.reading() as connection:
-            rows = connection.execute(query, values).fetchall()
-        return [job_of(row) for row in rows]
-
-
-def _select_ids(connection: sqlite3.Connection, ids: list[str]) -> dict[str, Job]:
-    if not ids:
-        return {}
-    jobs = map(job_of, connection.execute(queries.GET, {"ids": to_json(ids)}))
-    return {job.id: job for job in jobs}
+    def drift(self) -> tuple[str, ...]:
+        """See `JobStore.drift`."""
+        with closing(SqliteIndexes(self._file.path)) as indexes:
+            return indexes.drift().lines()
