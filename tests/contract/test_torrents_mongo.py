@@ -19,6 +19,7 @@ from worker.jobs.errors import Transient
 from worker.ports import JobStore
 from worker.store import open_store
 from worker.store.mongo import queries, torrents
+from worker.store.mongo.collection import MongoCollection
 from worker.store.mongo.store import MongoStore
 
 
@@ -40,17 +41,17 @@ class TestContract(KeptTorrents):
     @contextmanager
     def amid(self, store: JobStore, then: Callable[[], object]) -> Iterator[None]:
         assert isinstance(store, MongoStore)
-        delete = store._torrents.delete
+        delete = MongoCollection.delete
         done = []
 
-        def overtaken(wheres: list[dict[str, Any]]) -> int:
+        def overtaken(collection: MongoCollection, wheres: list[dict[str, Any]]) -> int:
             assert wheres, "it was about to be removed"
             done.append(then())
-            return delete(wheres)
+            return delete(collection, wheres)
 
-        store._torrents.delete = overtaken  # type: ignore[method-assign]
-        yield
-        store._torrents.delete = delete  # type: ignore[method-assign]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(MongoCollection, "delete", overtaken)
+            yield
         assert done
 
 
@@ -105,8 +106,8 @@ def test_a_removal_whose_reply_was_lost_was_made_and_tells_fewer(far: JobStore, 
 
 def test_a_file_that_goes_again_and_again_while_it_is_kept_is_a_passing_fault(store: MongoStore, monkeypatch: pytest.MonkeyPatch) -> None:
     tries = []
-    monkeypatch.setattr(store._torrents, "add", lambda rows: tries.append(1) or [row["_id"] for row in rows])
-    monkeypatch.setattr(store._torrents, "update", lambda _: 0)
+    monkeypatch.setattr(MongoCollection, "add", lambda _, rows: tries.append(1) or [row["_id"] for row in rows])
+    monkeypatch.setattr(MongoCollection, "update", lambda *_: 0)
     with pytest.raises(Transient, match="was removed while it was kept again"):
         store.keep_torrent(DOCUMENT)
     assert len(tries) == torrents.KEEP_TRIES

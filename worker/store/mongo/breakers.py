@@ -10,13 +10,15 @@ from worker.ports import Lease
 from worker.store import bounded
 from worker.store.mongo import queries
 from worker.store.mongo.collection import MongoCollection
+from worker.store.mongo.connection import MongoConnection
 from worker.store.mongo.leases import MongoLeases
 
 
-class MongoBreakers(MongoLeases):
+class MongoBreakers:
     """That part of `JobStore`."""
 
-    _breakers: MongoCollection
+    def __init__(self, connection: MongoConnection, leases: MongoLeases) -> None:
+        self._breakers, self._leases = MongoCollection(connection, queries.BREAKERS), leases
 
     def breakers(self) -> dict[str, Breaker]:
         """See `JobStore.breakers`."""
@@ -24,7 +26,7 @@ class MongoBreakers(MongoLeases):
 
     def keep_breaker(self, engine: str, breaker: Breaker, lease: Lease) -> None:
         """See `JobStore.keep_breaker`. The row is made first, for an upsert must not have the lease's condition in its filter."""
-        until_ms = self._until_ms(lease)
+        until_ms = self._leases.until_ms(lease)
         self._breakers.add([{"_id": engine}])
         where = {"_id": engine} | queries.within(until_ms)
         if not self._breakers.update([UpdateOne(where, {"$set": {"breaker": breaker.document()}})]):

@@ -99,6 +99,10 @@ class MongoConnection:
         """The answer to a command that has no arguments."""
         return self.call(lambda: self._client.admin.command(name, codec_options=self._codec))
 
+    def now(self) -> float:
+        """See `JobStore.now`. Asked from the server each time: processes with a reading of their own would disagree by milliseconds."""
+        return float(self.command("hello")["localTime"].timestamp())
+
     def ask(self, command: Document) -> Document:
         """The answer of this database to a command."""
         return self.call(lambda: self._database.command(command))

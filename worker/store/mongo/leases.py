@@ -8,13 +8,15 @@ from worker.jobs.errors import LeaseLost
 from worker.ports import Lease
 from worker.store.mongo import queries
 from worker.store.mongo.collection import MongoCollection
+from worker.store.mongo.connection import MongoConnection
 from worker.store.mongo.documents import Document
 
 
 class MongoLeases:
     """That part of `JobStore`."""
 
-    _leases: MongoCollection
+    def __init__(self, connection: MongoConnection) -> None:
+        self._leases = MongoCollection(connection, queries.LEASES)
 
     def acquire_lease(self, name: str, owner: str, ttl_s: float) -> Lease | None:
         """See `JobStore.acquire_lease`."""
@@ -32,7 +34,7 @@ class MongoLeases:
         """See `JobStore.release_lease`."""
         self._leases.change(queries.held(lease), queries.RELEASE)
 
-    def _until_ms(self, lease: Lease) -> int:
+    def until_ms(self, lease: Lease) -> int:
         """When the lease ends. Raises LeaseLost when it is another's or has run out."""
         for row in self._leases.find(queries.current(lease)):
             return int(row["until_ms"])

@@ -6,26 +6,48 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.ports import Run
+from worker.store.lines import by_name
 from worker.store.mongo import queries
 from worker.store.mongo.collection import MongoCollection
+from worker.store.mongo.connection import MongoConnection
+from worker.store.mongo.counters import MongoCounters
 from worker.store.mongo.documents import firsts, run_document, run_of
+from worker.store.mongo.queries import RUNS, Pipeline
+
+#: Lines forgotten by one call to the server.
+FORGET_MAX = 1_000
+
+
+def surplus(name: str, keep: int, before: float | None) -> Pipeline:
+    """The ids of lines of this name behind the newest `keep`, without the reports in them."""
+    old: Pipeline = [] if before is None else [{"$match": {"started_at": {"$lt": before}}}]
+    behind: Pipeline = [{"$match": {"name": name}}, {"$sort": {"seq": -1}}, {"$skip": keep}]
+    return [*behind, *old, {"$limit": FORGET_MAX}, {"$project": {"_id": 1}}]
+
+
+def latest(names: Sequence[str], limit: int) -> Pipeline:
+    """`JobStore.latest_runs`: an arm a name, each of which reads its own lines only."""
+    arms: list[Pipeline] = [[{"$match": {"name": name}}, {"$sort": {"seq": -1}}, {"$limit": limit}] for name in names]
+    return [*arms[0], *({"$unionWith": {"coll": RUNS, "pipeline": arm}} for arm in arms[1:])]
 
 
 class MongoRuns:
     """That part of `JobStore`."""
 
-    _runs: MongoCollection
+    def __init__(self, connection: MongoConnection, counters: MongoCounters) -> None:
+        self._runs = MongoCollection(connection, RUNS)
+        self._now, self._counters = connection.now, counters
 
     def claim_run(self, name: str, slot: str, owner: str) -> bool:
         """See `JobStore.claim_run`."""
-        row = run_document(Run(name, slot, owner, self.now()), self._take(queries.RUNS, 1))
+        row = run_document(Run(name, slot, owner, self._now()), self._counters.take(RUNS, 1))
         if not self._runs.add([row]):
             return True
         return [run["_id"] for run in self._runs.find(queries.slot(name, slot), limit=1)] == [row["_id"]]  # the first answer may be lost
 
     def end_run(self, name: str, slot: str, *, ok: bool, report: Mapping[str, Any]) -> None:
         """See `JobStore.end_run`."""
-        self._runs.change(queries.slot(name, slot) | {"ended_at": None}, queries.end_run(self.now(), ok=ok, report=report))
+        self._runs.change(queries.slot(name, slot) | {"ended_at": None}, queries.end_run(self._now(), ok=ok, report=report))
 
     def runs(self, name: str | None, limit: int) -> list[Run]:
         """See `JobStore.runs`."""
@@ -34,12 +56,17 @@ class MongoRuns:
     def keep_runs(self, runs: Sequence[Run]) -> None:
         """See `JobStore.keep_runs`."""
         fresh = firsts(runs, lambda run: (run.name, run.slot))
-        place = self._take(queries.RUNS, len(fresh))
+        place = self._counters.take(RUNS, len(fresh))
         self._runs.add([run_document(run, at) for at, run in enumerate(fresh.values(), place)])
 
-    def now(self) -> float:
-        """See `JobStore.now`."""
-        raise NotImplementedError
+    def latest_runs(self, names: Sequence[str], limit: int) -> dict[str, list[Run]]:
+        """See `JobStore.latest_runs`."""
+        return by_name(names, map(run_of, self._runs.aggregate(latest(names, limit)))) if names else {}
 
-    def _take(self, counter: str, n: int) -> int:
-        raise NotImplementedError
+    def drop_runs(self, name: str, keep: int, before: float | None = None) -> int:
+        """See `JobStore.drop_runs`."""
+        dropped = 0
+        while found := [row["_id"] for row in self._runs.aggregate(surplus(name, keep, before))]:
+            self._runs.remove(found)
+            dropped += len(found)
+        return dropped

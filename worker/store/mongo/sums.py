@@ -8,13 +8,16 @@ from worker.jobs.states import State
 from worker.ports import Promised, Usage
 from worker.store.mongo import pipelines
 from worker.store.mongo.collection import MongoCollection
+from worker.store.mongo.connection import MongoConnection
 from worker.store.mongo.documents import usage_of
+from worker.store.mongo.queries import JOBS
 
 
 class MongoSums:
     """That part of `JobStore`."""
 
-    _jobs: MongoCollection
+    def __init__(self, connection: MongoConnection) -> None:
+        self._jobs = MongoCollection(connection, JOBS)
 
     def counts(self, states: Iterable[State] | None = None) -> dict[State, int]:
         """See `JobStore.counts`."""
@@ -24,6 +27,13 @@ class MongoSums:
     def engine_counts(self) -> dict[str, int]:
         """See `JobStore.engine_counts`."""
         return {row["_id"]: row["n"] for row in self._jobs.aggregate(pipelines.engine_counts())}
+
+    def engine_states(self) -> dict[str, dict[State, int]]:
+        """See `JobStore.engine_states`."""
+        found: dict[str, dict[State, int]] = {}
+        for row in self._jobs.aggregate(pipelines.engine_states()):
+            found.setdefault(row["_id"]["engine"], {})[State(row["_id"]["state"])] = row["n"]
+        return found
 
     def slot_counts(self) -> dict[tuple[str, str], int]:
         """See `JobStore.slot_counts`."""

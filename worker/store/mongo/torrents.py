@@ -14,8 +14,9 @@ from pymongo import UpdateOne
 from worker.jobs.errors import Transient
 from worker.ports import TorrentPage
 from worker.store.mongo.collection import MongoCollection
+from worker.store.mongo.connection import MongoConnection
 from worker.store.mongo.documents import Document
-from worker.store.mongo.queries import NOW_MS, Pipeline, of_ids
+from worker.store.mongo.queries import JOBS, NOW_MS, TORRENTS, Pipeline, of_ids
 
 #: A file that is known may be removed before its note is taken away; then it is new. Twice in a row that is somebody's clock.
 KEEP_TRIES = 3
@@ -54,8 +55,8 @@ def needed(name: str) -> UpdateOne:
 class MongoTorrents:
     """That part of `JobStore`."""
 
-    _jobs: MongoCollection
-    _torrents: MongoCollection
+    def __init__(self, connection: MongoConnection) -> None:
+        self._jobs, self._torrents = MongoCollection(connection, JOBS), MongoCollection(connection, TORRENTS)
 
     def keep_torrent(self, document: bytes) -> str:
         """See `JobStore.keep_torrent`."""
