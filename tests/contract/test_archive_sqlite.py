@@ -41,7 +41,7 @@ class TestContract(ArchiveSuite):
 def test_a_copy_is_of_one_moment_though_every_step_of_it_is_overtaken_by_a_write(
     opener: Opener, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.store.sqlite.dump.STEP_PAGES", 1)
+    monkeypatch.setattr("worker.store.sqlite.copies.STEP_PAGES", 1)
     with closing(opener()) as store:
         store.insert(some_jobs(20))
         steps = []

@@ -359,7 +359,7 @@ def test_a_drill_restores_compares_reads_and_leaves_nothing(here: Installation, 
 
 
 def test_a_drill_finds_what_was_not_put_back_as_it_was(here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    from worker.store.sqlite.dump import SqliteLoad
+    from worker.store.sqlite.load import SqliteLoad
 
     real = SqliteLoad.take
 
@@ -427,7 +427,7 @@ def test_the_alerts_are_about_metrics_that_exist_and_have_a_text() -> None:
 
 
 def test_a_store_that_could_not_keep_the_moment_is_read_once_more(here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    from worker.store.sqlite.dump import SqliteArchive
+    from worker.store.sqlite.archive import SqliteArchive
 
     real, overtaken = SqliteArchive.dump, [Overtaken("store", "too late")]
 

@@ -17,7 +17,7 @@ from worker.maintenance.backup.catalogue import Shelf
 from worker.maintenance.backup.parts import CHUNK_BYTES, FLUSH_BYTES, write_part
 from worker.maintenance.backup.place import Place
 from worker.store import open_archive, open_store
-from worker.store.sqlite.dump import ROWS
+from worker.store.sqlite.copies import ROWS
 
 JOBS = 400
 

@@ -80,7 +80,7 @@ def open_archive(url: str, profile: str = "development") -> Archive:
     Raises:
         SettingsError: the URL is not the address of a store.
     """
-    from worker.store.sqlite.dump import SqliteArchive
+    from worker.store.sqlite.archive import SqliteArchive
 
     if path := sqlite_path(url):
         return SqliteArchive(path)

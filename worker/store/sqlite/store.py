@@ -28,14 +28,7 @@ class SqliteStore:
     It is put together from parts, one for each noun, which share nothing but the file: its verbs are theirs. Whoever wants it
     otherwise puts a `WrappedStore` around it; an heir's verbs would stand behind these.
 
-    Args:
-        path: the database file; made when it is not there.
-        clock: replaces the store's clock, in tests.
-        advisor: sees every statement; it is closed with the store.
-
-    Raises:
-        OSError, ValueError: the path cannot be used.
-        Transient: the database is there and does not answer.
+    Arguments and errors are those of `SqliteFile`.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] | None = None, advisor: Advisor | None = None) -> None:
