@@ -20,8 +20,8 @@ PROCESSES_MAX = 50
 class RedisAdvice:
     """That part of `ports.Coordinator`."""
 
-    _server: Connection
-    _names: Keys
+    def __init__(self, server: Connection, names: Keys) -> None:
+        self._server, self._names = server, names
 
     def put_advice(self, process: str, advice: Mapping[str, Any]) -> None:
         """See `ports.Coordinator`."""
@@ -45,8 +45,8 @@ class RedisAdvice:
 class FakeAdvice:
     """The same in memory."""
 
-    _clock: Callable[[], float]
-    _open: Callable[[], AbstractContextManager[Memory]]
+    def __init__(self, opened: Callable[[], AbstractContextManager[Memory]], clock: Callable[[], float]) -> None:
+        self._open, self._clock = opened, clock
 
     def put_advice(self, process: str, advice: Mapping[str, Any]) -> None:
         """See `ports.Coordinator`."""

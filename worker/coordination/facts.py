@@ -14,7 +14,8 @@ from worker.ports import ServerFacts
 class RedisFacts:
     """That part of `ports.Coordinator`."""
 
-    _server: Connection
+    def __init__(self, server: Connection) -> None:
+        self._server = server
 
     def facts(self) -> ServerFacts:
         """See `ports.Coordinator`."""
@@ -31,7 +32,8 @@ class RedisFacts:
 class FakeFacts:
     """The same in memory."""
 
-    _open: Callable[[], AbstractContextManager[Memory]]
+    def __init__(self, opened: Callable[[], AbstractContextManager[Memory]]) -> None:
+        self._open = opened
 
     def facts(self) -> ServerFacts:
         """See `ports.Coordinator`."""

@@ -12,7 +12,6 @@ from worker.coordination.advice import FakeAdvice
 from worker.coordination.bounds import Bounds
 from worker.coordination.facts import FakeFacts
 from worker.coordination.memory import Memory, Message
-from worker.coordination.waiting import WaitingIndex
 from worker.coordination.waiting_fake import FakeWaiting
 from worker.jobs.errors import Rejected, Transient
 from worker.jobs.model import Progress
@@ -20,7 +19,7 @@ from worker.jobs.tiers import Bucket
 from worker.ports import SWEEPER, EngineSnapshot, IntakeEntry
 
 
-class FakeCoordinator(FakeWaiting, FakeAdvice, FakeFacts):
+class FakeCoordinator:
     """Implements `ports.Coordinator`.
 
     Args:
@@ -35,6 +34,10 @@ class FakeCoordinator(FakeWaiting, FakeAdvice, FakeFacts):
         self.down = False
         self.memory = memory or Memory()
         self._clock, self._bounds = clock, bounds or Bounds()
+        waiting, advice, facts = FakeWaiting(self._open), FakeAdvice(self._open, clock), FakeFacts(self._open)
+        self.add_waiting, self.drop_waiting, self.move_turns = waiting.add_waiting, waiting.drop_waiting, waiting.move_turns
+        self.waiting_heads, self.waiting_size, self.waiting_place = waiting.waiting_heads, waiting.waiting_size, waiting.waiting_place
+        self.freed_lately, self.put_advice, self.advice, self.facts = waiting.freed_lately, advice.put_advice, advice.advice, facts.facts
 
     def flush(self) -> None:
         """Lose everything, as FLUSHALL does."""
@@ -262,11 +265,6 @@ class FakeCoordinator(FakeWaiting, FakeAdvice, FakeFacts):
 
     def close(self) -> None:
         """See `ports.Coordinator`."""
-
-    @contextmanager
-    def _index(self) -> Iterator[WaitingIndex]:
-        with self._open() as memory:
-            yield memory.waiting
 
     @contextmanager
     def _open(self) -> Iterator[Memory]:

@@ -23,7 +23,7 @@ from worker.ports import SWEEPER, EngineSnapshot, IntakeEntry
 BLOCK_S_MIN = 0.01
 
 
-class RedisCoordinator(RedisWaiting, RedisAdvice, RedisFacts):
+class RedisCoordinator:
     """Implements `ports.Coordinator`; made once a process, after fork; safe to use from several threads.
 
     Redis 6.2, Valkey 7.2 or later; one server, not a Redis Cluster. Every call ends in about `answer_s`, and one
@@ -42,12 +42,16 @@ class RedisCoordinator(RedisWaiting, RedisAdvice, RedisFacts):
         self._bounds = bounds or Bounds()
         self._keys = Keys(prefix)
         self._connection = Connection(url, max_connections=max_connections, bounds=self._bounds)
-        super().__init__(self._connection, self._keys)
         self._redis, self._blocking = self._connection.commands, self._connection.blocking
         script = self._connection.script
         self._offer, self._take, self._park = script("offer"), script("take"), script("park")
         self._begin, self._claim, self._unclaim = script("begin"), script("claim"), script("unclaim")
         self._events, self._tokens = script("events"), script("take_tokens")
+        server, names = self._connection, self._keys
+        waiting, advice, facts = RedisWaiting(server, names), RedisAdvice(server, names), RedisFacts(server)
+        self.add_waiting, self.drop_waiting, self.move_turns = waiting.add_waiting, waiting.drop_waiting, waiting.move_turns
+        self.waiting_heads, self.waiting_size, self.waiting_place = waiting.waiting_heads, waiting.waiting_size, waiting.waiting_place
+        self.freed_lately, self.put_advice, self.advice, self.facts = waiting.freed_lately, advice.put_advice, advice.advice, facts.facts
 
     def connections(self) -> tuple[int, int]:
         """How many connections are open, and how many of them are lent; of both pools."""
