@@ -78,6 +78,14 @@ def liar(there: str) -> Iterator[str]:
             thread.join()
 
 
+@contextlib.contextmanager
+def on_a_small_disk(directory: Path, kind: type[Small] = Small) -> Iterator[tuple[Stack, Path]]:
+    """A stack at work that downloads to an ext4 of its own, and that volume."""
+    with kind(directory / "s") as stack, ext4_volume(stack.downloads, VOLUME) as volume:
+        stack.work()
+        yield stack, volume
+
+
 def slow_metalink(stack: Stack, name: str, size: int) -> str:
     """The address of a metalink of one file that comes slowly."""
     plain = metalink(stack.origin, name, {"big": (size, 1)} if size <= LARGE else {"big": (1, 1)})
@@ -106,8 +114,7 @@ def neighbour(stack: Stack) -> str:
 @pytest.mark.parametrize("form", ["metalink", "link", "liar"])
 def test_what_outgrows_its_promise_waits_and_its_neighbour_ends_well(tmp_path: Path, form: str) -> None:
     kind = Unasked if form == "metalink" else Small
-    with kind(tmp_path / "s") as stack, ext4_volume(stack.downloads, VOLUME) as volume, contextlib.ExitStack() as held:
-        stack.work()
+    with on_a_small_disk(tmp_path, kind) as (stack, volume), contextlib.ExitStack() as held:
         other = neighbour(stack)
         uri = slow_metalink(stack, "x.meta4", LARGE)
         if form == "link":
@@ -138,8 +145,7 @@ def test_what_outgrows_its_promise_waits_and_its_neighbour_ends_well(tmp_path: P
     holds="the disk is never full; the neighbour ends undisturbed; the job is refused in words, and what it had is deleted",
 )
 def test_a_metalink_of_an_invented_size_is_refused_and_takes_nothing(tmp_path: Path) -> None:
-    with Small(tmp_path / "s") as stack, ext4_volume(stack.downloads, VOLUME) as volume:
-        stack.work()
+    with on_a_small_disk(tmp_path) as (stack, volume):
         other = neighbour(stack)
         slow_metalink(stack, "x.meta4", 10**12)
         with Gauge(volume) as gauge:
@@ -157,8 +163,7 @@ def test_a_metalink_of_an_invented_size_is_refused_and_takes_nothing(tmp_path: P
     holds="the job waits with reason `space` before the engine meets the full disk, and goes on from what it has",
 )
 def test_before_others_have_filled_the_disk_a_download_waits_with_what_it_has(tmp_path: Path) -> None:
-    with Small(tmp_path / "s") as stack, ext4_volume(stack.downloads, VOLUME) as volume:
-        stack.work()
+    with on_a_small_disk(tmp_path) as (stack, volume):
         id = stack.ask(f"file/big?size={LARGE}&seed=1&rate={FAST}", "u", engine="aria2")
         stack.until_bytes("/file/big", 5 * MB)
         filler = fill(volume, 6 * MB)

@@ -22,12 +22,8 @@ class Attendance:
     """At one engine, by its owner."""
 
     def __init__(self, services: Services, engine: Fenced, held: Held, watchlist: Watchlist, leftovers: Leftovers, again: Again) -> None:
-        self._services = services
-        self._engine = engine
-        self._held = held
-        self._watchlist = watchlist
-        self._leftovers = leftovers
-        self._again = again
+        self._services, self._engine, self._held = services, engine, held
+        self._watchlist, self._leftovers, self._again = watchlist, leftovers, again
 
     def serve(self, lease: Lease) -> int:
         """Do what the records ask, while there is something to do and time for it; returns how many downloads started."""

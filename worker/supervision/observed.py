@@ -29,13 +29,8 @@ class Observed:
         again: Again,
         corrections: Corrections,
     ) -> None:
-        self._services = services
-        self._engine = engine
-        self._held = held
-        self._watchlist = watchlist
-        self._allocation = allocation
-        self._again = again
-        self._corrections = corrections
+        self._services, self._engine, self._held = services, engine, held
+        self._watchlist, self._allocation, self._again, self._corrections = watchlist, allocation, again, corrections
 
     def follow(self, lease: Lease, poll: Poll, found: Findings) -> int:
         """Bring about what follows from the difference; returns how many downloads ended."""

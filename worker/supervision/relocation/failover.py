@@ -30,12 +30,8 @@ class Failover:
     """Of one engine, by its owner."""
 
     def __init__(self, services: Services, engine: Fenced, health: Health, board: Board, corrections: Corrections, deaths: Deaths) -> None:
-        self._services = services
-        self._engine = engine
-        self._health = health
-        self._board = board
-        self._corrections = corrections
-        self._deaths = deaths
+        self._services, self._engine, self._health = services, engine, health
+        self._board, self._corrections, self._deaths = board, corrections, deaths
         self._looked_at = float("-inf")
 
     def covers(self, lease: Lease, error: str | None) -> bool:
