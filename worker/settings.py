@@ -15,11 +15,11 @@ import platformdirs
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from worker.bandwidth import read_budget
-from worker.engine_list import read_lines
-from worker.keep import Keep, read_keep
 from worker.limits import BACKUP_RATE, BATCH_ITEMS, BATCH_ITEMS_MAX, CACHE_BYTES, FREE_BYTES_MIN, SPACE_RESERVE_BYTES
-from worker.sizes import read_size, size_or_none
+from worker.notation.bandwidth import read_budget
+from worker.notation.engines import read_lines
+from worker.notation.keep import Keep, read_keep
+from worker.notation.sizes import read_size, size_or_none
 from worker.stack import Stack
 
 EMBEDDED = "embedded"

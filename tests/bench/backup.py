@@ -28,7 +28,6 @@ from tests.contract.store_jobs import a_job
 from tests.integration.grown import _job
 from tests.mongodb import mongo_server
 from worker.failpoints import Failpoints
-from worker.keep import Keep
 from worker.maintenance.backup.catalogue import Shelf
 from worker.maintenance.backup.create import create
 from worker.maintenance.backup.drill import drill
@@ -36,6 +35,7 @@ from worker.maintenance.backup.key import Key
 from worker.maintenance.backup.pace import Pace
 from worker.maintenance.backup.place import Place
 from worker.maintenance.backup.restore import restore
+from worker.notation.keep import Keep
 from worker.settings import load
 from worker.store import open_archive, open_store
 from worker.store.mongo.queries import INDEXES

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 import pytest
 
 from tests.contract.store_jobs import a_job
-from worker.keep import Keep
 from worker.maintenance.backup import pace, parts, work
 from worker.maintenance.backup.catalogue import Shelf
 from worker.maintenance.backup.parts import CHUNK_BYTES, FLUSH_BYTES, write_part
 from worker.maintenance.backup.place import Place
+from worker.notation.keep import Keep
 from worker.store import open_archive, open_store
 from worker.store.sqlite.copies import ROWS
 

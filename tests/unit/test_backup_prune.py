@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.keep import Keep, read_keep
 from worker.maintenance.backup.prune import Old, doomed
+from worker.notation.keep import Keep, read_keep
 
 DEFAULT = Keep()
 BEGIN = datetime(2024, 1, 1, 2, tzinfo=UTC)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from tests.machine import services_of
-from worker.bandwidth import DAYS, WEEK_MINUTES, Budget, read_budget
 from worker.engines.fake import FakeEngine
 from worker.jobs.model import Progress
+from worker.notation.bandwidth import DAYS, WEEK_MINUTES, Budget, read_budget
 from worker.ports import Item, ItemStatus, Poll
 from worker.store.sqlite.store import SqliteStore
 from worker.supervision.bandwidth import throttle

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from worker.bandwidth import EXAMPLE, Budget, read_budget
 from worker.jobs.errors import Rejected, Transient
 from worker.jobs.limits import SCHEDULE
 from worker.jobs.tiers import Limits
+from worker.notation.bandwidth import EXAMPLE, Budget, read_budget
 from worker.ports import EngineSnapshot, Services
 
 

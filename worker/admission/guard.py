@@ -13,11 +13,11 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 from worker.admission import egress
-from worker.engine_list import read_lines
 from worker.jobs.directories import delete_work_directory, work_directory
 from worker.jobs.errors import Transient
 from worker.jobs.model import Source, SourceKind
 from worker.jobs.states import Cause
+from worker.notation.engines import read_lines
 from worker.ports import Engine, ItemStatus, Order, Services
 from worker.settings import Settings, SettingsError
 

@@ -19,8 +19,8 @@ from worker.jobs.needs import expected
 from worker.jobs.retries import span
 from worker.jobs.states import IN_SLOT, Reason, State, Want
 from worker.jobs.transfer import maker
+from worker.notation.sizes import size_text
 from worker.ports import Applied, Change, Lease, Services
-from worker.sizes import size_text
 
 #: So many patiences go by before an older job gives way to a younger one: whoever takes finished files away may be slow.
 OUTSIDERS = 4

@@ -24,8 +24,8 @@ from worker.jobs.model import Job
 from worker.jobs.needs import expected, promised
 from worker.jobs.states import Reason, State
 from worker.limits import FREE_BYTES_MIN, SHORT_PATIENCE_S
+from worker.notation.sizes import size_text
 from worker.ports import EngineSnapshot, Promised, Services
-from worker.sizes import size_text
 
 #: A device by its number; the volume of an engine that this process does not see, by the engine's name.
 Device = int | str

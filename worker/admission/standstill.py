@@ -26,7 +26,7 @@ from typing import Any
 from worker.jobs.events import EventType
 from worker.jobs.model import Job
 from worker.jobs.states import Cause, State
-from worker.sizes import size_text
+from worker.notation.sizes import size_text
 
 #: The order of what failed ones left behind, after all who wait, and what they take: they are not there to go on.
 LAST, NEVER = float("inf"), 2**62

@@ -14,7 +14,7 @@ import typer
 
 from worker.cli import options
 from worker.cli.output import Exit, note, print_json
-from worker.sizes import size_text
+from worker.notation.sizes import size_text
 
 if TYPE_CHECKING:
     from worker.cli.bar import Bar

@@ -10,7 +10,7 @@ import typer
 
 from worker.cli import options
 from worker.cli.output import note, print_json
-from worker.sizes import size_text
+from worker.notation.sizes import size_text
 
 
 def commands() -> typer.Typer:

@@ -11,7 +11,7 @@ import typer
 
 from worker.cli import options
 from worker.cli.output import Exit, print_json
-from worker.sizes import size_text
+from worker.notation.sizes import size_text
 
 if TYPE_CHECKING:
     from worker.ports import CacheStats

@@ -11,7 +11,7 @@ from typing import Any
 from worker.jobs.errors import Failed, Rejected, Transient
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
-from worker.sizes import size_text
+from worker.notation.sizes import size_text
 
 
 class Exit(IntEnum):

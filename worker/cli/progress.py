@@ -12,7 +12,7 @@ from worker.cli.output import Exit, note, print_json, progress_text, state_text,
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
 from worker.jobs.view import job_view
-from worker.sizes import size_text
+from worker.notation.sizes import size_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.cli.addresses import Address
 from worker.jobs.errors import HaulError, Rejected
-from worker.sizes import size_text
+from worker.notation.sizes import size_text
 
 if TYPE_CHECKING:
     from worker.cli.bar import Bar

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker import logs
-from worker.engine_list import read_lines
 from worker.engines.registry import Address, read_addresses
+from worker.notation.engines import read_lines
 from worker.settings import EMBEDDED, SettingsError
 from worker.stack import Stack
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from worker.jobs.errors import HaulError
 from worker.jobs.tiers import Overall, Tier
-from worker.sizes import read_size
+from worker.notation.sizes import read_size
 
 #: The text that lifts a limit, for TOML has no null.
 NONE = "none"

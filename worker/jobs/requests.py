@@ -11,11 +11,11 @@ from dataclasses import fields
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from worker.bandwidth import RATE_MIN
 from worker.jobs.errors import Rejected
 from worker.jobs.model import Request, Source, SourceKind
 from worker.jobs.torrents import TORRENT_BYTES_MAX, describe
-from worker.sizes import read_size
+from worker.notation.bandwidth import RATE_MIN
+from worker.notation.sizes import read_size
 
 URI_BYTES_MAX = 8_192
 NAME_BYTES_MAX = 255

@@ -87,7 +87,7 @@ class Limits:
         tiers: by name; has `free`.
         users: what a user has of his own, by the names of `Tier`'s fields; his `rate` and `burst` are a bucket beside his tier's,
             his `bandwidth` a budget beside his tier's.
-        schedule: the budget of bandwidth of all engines that was set at run time (`worker.bandwidth`); it goes before the settings'.
+        schedule: the budget of bandwidth of all engines that was set at run time (`notation.bandwidth`); it goes before the settings'.
     """
 
     tiers: Mapping[str, Tier] = field(default_factory=lambda: DEFAULTS)

@@ -9,9 +9,9 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from worker.bandwidth import read_budget
 from worker.jobs.limits import GLOBAL, NONE, SCHEDULE, TABLES, WrongLimit, value
 from worker.jobs.tiers import DEFAULTS, Limits, Overall, Tier
+from worker.notation.bandwidth import read_budget
 
 _OPEN = re.compile(r"""=\s*(\[[^\]]*|\"{3}.*|'{3}.*)$""")  # a value that goes on in the next line
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")  # what a request may name as its tier

@@ -24,8 +24,8 @@ from worker.jobs.transfer import own_id
 from worker.limits import STEP_BATCH
 from worker.maintenance import torrents
 from worker.maintenance.report import Report
+from worker.notation.sizes import size_text
 from worker.ports import Change, JobFilter, Services
-from worker.sizes import size_text
 
 DAY_S = 86_400.0
 #: No record goes that ended later, whatever the settings say: it counts for its user's day, and its key still tells a repeated request.

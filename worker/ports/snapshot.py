@@ -19,7 +19,7 @@ class EngineSnapshot:
         told: what it was told so that it takes that (`supervision.bandwidth.regulation`), `limit` is what it shows.
         budgets: what its downloads can use of each tier's and user's bandwidth (`supervision.bandwidth.caps.Demand`), by the budget's name.
         unheld: downloads that do not show the limit they were given.
-        budget, zone: what its owner divides among the engines, as it is written (`worker.bandwidth`), and by which time zone.
+        budget, zone: what its owner divides among the engines, as it is written (`worker.notation.bandwidth`), and by which time zone.
         breaker: its state (`worker.breaker.Circuit`), level, and until when it rests and since when it is silent, on the
             store's clock; `reason` is why.
         pace: bytes a second, the most it fetched at lately; None when it showed none.

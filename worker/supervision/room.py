@@ -17,8 +17,8 @@ from worker.jobs.model import Job, Progress
 from worker.jobs.needs import expected, promised
 from worker.jobs.states import Cause, Reason, State
 from worker.limits import FREE_BYTES_MIN
+from worker.notation.sizes import size_text
 from worker.ports import Engine, Fault, Item, ItemStatus, Lease, Poll, Services
-from worker.sizes import size_text
 from worker.supervision.diff import Watched
 
 #: Between two looks at what is promised, while downloads go beyond it; one that begins to is looked at at once.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.keep import Keep
 from worker.maintenance.backup.catalogue import Shelf
 from worker.maintenance.backup.key import Key, read_key, read_or_make_key
+from worker.notation.keep import Keep
 from worker.settings import Settings, SettingsError
 
 

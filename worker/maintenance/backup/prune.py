@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 
 from worker.failpoints import Failpoints
 from worker.jobs.errors import HaulError
-from worker.keep import Keep
 from worker.maintenance.backup.catalogue import Shelf
 from worker.maintenance.backup.create import LAST
 from worker.maintenance.backup.faults import NotBackedUp, disk
 from worker.maintenance.backup.pace import Pace
 from worker.maintenance.backup.verify import verify_stored
+from worker.notation.keep import Keep
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from worker.maintenance.backup.pace import SHARE, Pace, yield_to_others
 from worker.maintenance.backup.place import Place, place_of
 from worker.maintenance.backup.prune import prune
 from worker.maintenance.report import Report
+from worker.notation.sizes import size_text
 from worker.ports import Archive, Services
 from worker.settings import SettingsError
-from worker.sizes import size_text
 
 log = logs.get(__name__)
 

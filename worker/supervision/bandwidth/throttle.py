@@ -9,8 +9,8 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from worker import logs
-from worker.bandwidth import Budget, read_budget
 from worker.jobs.errors import Transient
+from worker.notation.bandwidth import Budget, read_budget
 from worker.ports import Engine, ItemStatus, Order, Poll, Services
 from worker.supervision.bandwidth.division import Appetite, Use, divide
 from worker.supervision.bandwidth.pacing import Pacing, whole
