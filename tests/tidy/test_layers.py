@@ -26,7 +26,7 @@ EXCEPTIONS = {
     ("worker/doing.py", "_CURRENT"): "each thread and each request has its own",
     ("worker/cli/app.py", "app"): "the table of commands: filled in the same module, then only read",
     ("worker/cli/app.py", "engines"): "as `app`",
-    ("worker/celery.py", "_default_app"): "Celery's command line imports the application by name; made once, at first use",
+    ("worker/celery/__init__.py", "_default_app"): "Celery's command line imports the application by name; made once, at first use",
 }
 
 

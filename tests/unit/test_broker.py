@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from worker.broker import Channel, Transport
+from worker.celery.broker import Channel, Transport
 
 
 @pytest.mark.parametrize("answer", ["basic_ack", "basic_reject"])

@@ -8,7 +8,7 @@ from typing import Any
 from kombu.exceptions import OperationalError
 
 from beat_schedule import CLOCK
-from worker.bootsteps import StartStep
+from worker.celery.bootsteps import StartStep
 
 AT_START = [f"haul.maintenance.{name}" for name, entry in CLOCK.items() if entry.get("at_start")]
 

@@ -24,7 +24,7 @@ from kombu.exceptions import OperationalError
 
 from beat_schedule import BEAT_SCHEDULE
 from worker import logs, wiring
-from worker.bootsteps import ApiStep, BeatStep, DrainStep, Runs, StartStep, SupervisorStep
+from worker.celery.bootsteps import ApiStep, BeatStep, DrainStep, Runs, StartStep, SupervisorStep
 from worker.coordination.keys import Keys
 from worker.jobs.errors import Transient
 from worker.ports import Services
@@ -50,7 +50,7 @@ TRANSPORT: Mapping[str, Any] = {
 }
 
 CONFIGURATION: Mapping[str, Any] = {
-    "worker_consumer": "worker.broker:Consumer",
+    "worker_consumer": "worker.celery.broker:Consumer",
     "broker_transport_options": TRANSPORT,
     "result_backend_transport_options": TRANSPORT,
     "visibility_timeout": VISIBILITY_S,
@@ -83,7 +83,7 @@ CONFIGURATION: Mapping[str, Any] = {
     "timezone": "UTC",
     "enable_utc": True,
     "beat_max_loop_interval": 30,
-    "beat_scheduler": "worker.beat:Scheduler",
+    "beat_scheduler": "worker.celery.beat:Scheduler",
     "imports": ["worker.tasks"],
 }
 
@@ -115,7 +115,7 @@ class ProcessServices:
 class HaulApp(Celery):
     """A Celery application with the services its tasks work with."""
 
-    amqp_cls = "worker.broker:Amqp"
+    amqp_cls = "worker.celery.broker:Amqp"
     services: ProcessServices
     settings: Settings
 
