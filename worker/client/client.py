@@ -92,6 +92,14 @@ class Client:
             torrent: in place of `uri`, the bytes of a `.torrent` file of at most 1 MiB; the HTTP API takes larger ones.
             key: the bot's own name for the request, such as `chat:message`. Asked for again it is the same job, never a
                 second download.
+            tier: whose limits count, `free` when left out.
+            priority: 0 to 1000; of a user's own jobs the larger goes first.
+            sha256: 64 hexadecimal digits; the job fails unless its one file has this checksum.
+            name: of the file; the server's when left out.
+            engine: by its name; the strategy of the stack chooses when left out.
+            select: files of a torrent or metalink, by number from 1, as numbers or as `1,3-5`; all when left out.
+            seed_ratio: seed a torrent until so much was given for each byte of it; not at all when left out.
+            category: at the engine, where it has such a thing.
             max_speed: bytes a second that it may take, or a text such as `2 MiB`.
             webhook: where the job's events are posted: one of the stack's `HAUL_WEBHOOKS`; the first of them when left out.
             confirm_s: wait so long to hear that it is recorded; the ticket stays `accepted` when the time is over. Without

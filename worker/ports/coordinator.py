@@ -127,10 +127,18 @@ class StreamReset(Exception):
 
 
 class Coordinator(Protocol):
-    """Redis, as the steps use it. Everything but the unread intake may vanish at any time without harm."""
+    """Redis, as the steps use it. Everything but the unread intake may vanish at any time without harm.
+
+    Calls raise `Transient` within seconds when Redis does not answer, but for `rest`.
+    """
 
     def offer(self, bodies: Sequence[Mapping[str, Any]]) -> None:
-        """Append messages to the intake and wake a sweeper, in one round trip."""
+        """Append messages to the intake and wake a sweeper, up to 1,000 in one round trip.
+
+        Raises:
+            Rejected: a message is too long or no JSON, and none was appended; or the intake is full.
+            Transient: some may have been appended.
+        """
 
     def take_intake(self, consumer: str, limit: int) -> list[IntakeEntry]:
         """Unread messages for this consumer, and those another consumer left unacknowledged for `RECLAIM_S`, those first."""
@@ -234,13 +242,13 @@ class Coordinator(Protocol):
         """Count so many starts of jobs, over all processes; returns how many there were before. Losing the count does no harm."""
 
     def put_progress(self, engine: str, rows: Mapping[str, Progress]) -> None:
-        """Replace what is shown of an engine's jobs."""
+        """Replace what is shown of an engine's jobs, for a minute."""
 
     def progress(self, ids_by_engine: Mapping[str, Sequence[str]]) -> dict[str, Progress]:
         """The last progress of jobs, where it is known."""
 
     def put_snapshot(self, snapshot: EngineSnapshot) -> bool:
-        """Share what an engine's owner saw; false when nobody could see one of it before."""
+        """Share what an engine's owner saw, for 15 s; false when nobody could see one of it before."""
 
     def snapshots(self) -> dict[str, EngineSnapshot]:
         """By engine; those that were not renewed in time are absent."""
@@ -249,9 +257,10 @@ class Coordinator(Protocol):
         """Append events to the stream in this order; the stream keeps about the last 100,000."""
 
     def read_events(self, after: str | None, limit: int, wait_s: float) -> tuple[list[Mapping[str, Any]], str]:
-        """Events behind a place (None: from now on) and the new place.
+        """Events behind a place (None: from now on) and the new place; waits so long for the first of them, then there are none.
 
         Raises:
+            Rejected: `after` is no place.
             StreamReset: the place is gone.
         """
 

@@ -155,7 +155,11 @@ class Engine(Protocol):
     An adapter never retries by itself and keeps no record of jobs: what it knows is asked from the engine.
 
     Attributes:
+        name: the same in every process, and for as long as records name it.
+        slots: downloads it has running at once.
         weight: its part of what engines share, compared with the others'.
+        directory: absolute; the work directories of its transfers lie below it, on one volume.
+        rpc_timeout_s: how long one call lasts at most.
     """
 
     name: str

@@ -178,7 +178,11 @@ class JobStore(Ledger, Torrents, Protocol):
         """
 
     def finished(self, limit: int, *, after: str | None = None) -> Page:
-        """Jobs that have ended, those that were recorded first before the others; `after` is the cursor of the page before."""
+        """Jobs that have ended, those that were recorded first before the others.
+
+        Args:
+            after: the cursor of the page before; raises Rejected as `page` does.
+        """
 
     def remove(self, jobs: Sequence[Job]) -> int:
         """Forget jobs for good that have ended, whose records have the state and version given, and of which everybody was told.
