@@ -11,7 +11,7 @@ from tests.contract.store_jobs import NOW, a_job, a_torrent_job, downloading, so
 from tests.contract.store_suite import Opener
 from worker.jobs.states import State
 from worker.ports import JobFilter
-from worker.store.mongo import jobs, pipelines, queries
+from worker.store.mongo import pipelines, queries, runs
 from worker.store.mongo.store import MongoStore
 
 _USER = JobFilter(user="u")
@@ -21,7 +21,7 @@ FINDS: dict[str, tuple[str, dict[str, Any], queries.Order, str]] = {
     "at_engine": (queries.JOBS, queries.at_engine("aria2"), [], "jobs_at_engine"),
     "needing_owner": (queries.JOBS, queries.needing_owner("aria2"), queries.OLDEST_CHANGE, "jobs_needing_owner"),
     "in_state": (queries.JOBS, queries.in_state(State.QUEUED, "a"), queries.BY_ID, "jobs_by_state_and_id"),
-    "finished": (queries.JOBS, jobs.ended(9), jobs.OLDEST, "jobs_by_state"),
+    "finished": (queries.JOBS, queries.ended(9), queries.OLDEST, "jobs_by_state"),
     "undescribed": (queries.JOBS, queries.undescribed("a"), queries.BY_ID, "jobs_undescribed"),
     "unprobed": (queries.JOBS, queries.unprobed("a"), queries.BY_ID, "jobs_unprobed"),
     "short_of_space": (queries.JOBS, queries.short_of_space(), queries.SHORT_LONGEST, "jobs_short"),
@@ -43,9 +43,9 @@ FINDS: dict[str, tuple[str, dict[str, Any], queries.Order, str]] = {
     "user_bytes": (queries.JOBS, pipelines.user_bytes(["u"], NOW)[0]["$match"], [], "jobs_by_user_and_time"),
     "slot_counts": (queries.JOBS, pipelines.slot_counts()[0]["$match"], [], "jobs_at_engine"),
     "slot_uris": (queries.JOBS, pipelines.slot_uris()[0]["$match"], [], "jobs_at_engine"),
-    "slot": (queries.RUNS, queries.slot("backup", "1"), [], "runs_once"),
-    "runs": (queries.RUNS, queries.runs(None), queries.NEWEST, "runs_newest"),
-    "runs of a name": (queries.RUNS, queries.runs("backup"), queries.NEWEST, "runs_by_name"),
+    "slot": (queries.RUNS, runs.line("backup", "1"), [], "runs_once"),
+    "runs": (queries.RUNS, runs.newest(None), queries.NEWEST, "runs_newest"),
+    "runs of a name": (queries.RUNS, runs.newest("backup"), queries.NEWEST, "runs_by_name"),
 }
 
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from bson import ObjectId
-from pymongo import ASCENDING
 
 from worker.jobs.errors import Transient
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Job, Progress
-from worker.jobs.states import TERMINAL, State
+from worker.jobs.states import State
 from worker.ports import Applied, Change, Inserted, JobFilter, Lease, Page
 from worker.store import bounded
 from worker.store.cursor import SEQ_MAX, cursor_of, seq_of
@@ -24,13 +23,6 @@ from worker.store.mongo.connection import MongoConnection
 from worker.store.mongo.counters import MongoCounters
 from worker.store.mongo.documents import Document, check_follows, firsts, job_of, new_document
 from worker.store.mongo.leases import MongoLeases
-
-OLDEST = (("seq", ASCENDING),)
-
-
-def ended(behind: int) -> Document:
-    """`JobStore.finished`, to be read by `OLDEST`; the server merges the states in order."""
-    return {"state": {"$in": sorted(TERMINAL)}, "seq": {"$gt": behind}}
 
 
 class MongoJobs:
@@ -147,7 +139,7 @@ class MongoJobs:
     def finished(self, limit: int, *, after: str | None = None) -> Page:
         """See `JobStore.finished`."""
         behind = -1 if after is None else seq_of(after)
-        rows = self._jobs.find(ended(behind), OLDEST, limit + 1) if limit > 0 else []
+        rows = self._jobs.find(queries.ended(behind), queries.OLDEST, limit + 1) if limit > 0 else []
         more = len(rows) > limit
         return Page(tuple(map(job_of, rows[:limit])), cursor_of(rows[limit - 1]["seq"]) if more else None)
 

@@ -18,7 +18,8 @@ from worker.ports import JobStore, Spend, Table
 from worker.store.mongo.connection import RESTORING, MongoConnection
 from worker.store.mongo.documents import Document
 from worker.store.mongo.drains import DRAINS
-from worker.store.mongo.queries import BREAKERS, COUNTERS, JOBS, LEASES, LIMITS, RELEASE, RUNS, TORRENTS
+from worker.store.mongo.leases import RELEASE
+from worker.store.mongo.queries import BREAKERS, COUNTERS, JOBS, LEASES, LIMITS, RUNS, TORRENTS
 from worker.store.mongo.raw import METADATA, STAGED, asked, batches, collection_of, counted, definition_of, order_of, raw_codec, rows_of
 from worker.store.mongo.store import MongoStore
 

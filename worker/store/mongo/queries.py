@@ -1,4 +1,4 @@
-"""Every filter, update, pipeline and index of the MongoDB store, named.
+"""Every index of the MongoDB store, and every filter and update of jobs, limits and counters, named; other parts have theirs beside them.
 
 Text of users is only ever a value of `$set` or of an equality, where nothing in it is interpreted; in a pipeline it would
 stand behind `$literal`. What a name stands for is in `mongo_documents`; further fields of a job's document are
@@ -22,8 +22,8 @@ from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 
 from worker.jobs.hooks import Hook
 from worker.jobs.model import Progress
-from worker.jobs.states import LIVE, State
-from worker.ports import Change, JobFilter, Lease
+from worker.jobs.states import LIVE, TERMINAL, State
+from worker.ports import Change, JobFilter
 from worker.store.mongo.documents import FLAGS, Document, job_document, last_event
 
 Pipeline = list[Mapping[str, Any]]
@@ -96,6 +96,7 @@ INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
 # ---- orders ----------------------------------------------------------------------------------------------------
 
 NEWEST: Sequence[tuple[str, int]] = (("seq", DESCENDING),)
+OLDEST: Sequence[tuple[str, int]] = (("seq", ASCENDING),)
 SHORT_LONGEST: Sequence[tuple[str, int]] = (("short", ASCENDING),)
 OLDEST_CHANGE: Sequence[tuple[str, int]] = (("changed", ASCENDING),)
 BY_ID: Sequence[tuple[str, int]] = (("_id", ASCENDING),)
@@ -195,6 +196,11 @@ def unposted(receiver: str, now: float) -> Document:
     return {"unposted": {"$exists": True}, "hook.receiver": receiver, "hook.not_before": {"$lte": now}}
 
 
+def ended(behind: int) -> Document:
+    """`JobStore.finished`, to be read by `OLDEST`; the server merges the states in order."""
+    return {"state": {"$in": sorted(TERMINAL)}, "seq": {"$gt": behind}}
+
+
 def page(where: JobFilter, before: int) -> Document:
     """`JobStore.page`, to be read by `NEWEST`; a user's jobs of any state are those of each, which the server merges in order."""
     states = where.states if where.states is not None else tuple(State) if where.user is not None else None
@@ -232,69 +238,3 @@ def set_limit(name: str, value: Any) -> UpdateOne:
 def take(n: int) -> Document:
     """Take `n` numbers of a counter, the last of which is what it then stands at."""
     return {"$inc": {"n": n}}
-
-
-# ---- leases: {_id: name, owner, token, until_ms, ttl_ms} -------------------------------------------------------
-
-
-def acquire(owner: str, ttl_ms: int) -> Pipeline:
-    """Take the lease when it is over or nobody's, prolong it when it is the owner's, leave it alone otherwise.
-
-    One that lasts longer than anybody asked for (`ttl_ms`) is from before the server's clock was set back. It is cut to what
-    was asked for, from now on: else nobody could follow a dead holder until the clock has come as far again.
-
-    The decision stands in the update, not in the filter: an upsert must not have `$expr` there.
-    """
-    mine: Document = {"$eq": ["$owner", {"$literal": owner}]}
-    over: Document = {"$lte": [{"$ifNull": ["$until_ms", 0]}, NOW_MS]}
-    until: Document = {"$add": [NOW_MS, ttl_ms]}
-    later: Document = {"$max": ["$until_ms", until]}
-    longest: Document = {"$max": ["$ttl_ms", ttl_ms]}
-    cut: Document = {"$min": ["$until_ms", {"$add": [NOW_MS, {"$ifNull": ["$ttl_ms", "$until_ms"]}]}]}
-    return [
-        {
-            "$set": {
-                "owner": {"$cond": [over, {"$literal": owner}, "$owner"]},
-                "token": {"$cond": [over, {"$add": [{"$ifNull": ["$token", 0]}, 1]}, "$token"]},
-                "until_ms": {"$cond": [over, until, {"$cond": [mine, later, cut]}]},
-                "ttl_ms": {"$cond": [over, ttl_ms, {"$cond": [mine, longest, "$ttl_ms"]}]},
-            }
-        }
-    ]
-
-
-def renew(ttl_ms: int) -> Pipeline:
-    """A later end."""
-    return [{"$set": {"until_ms": {"$max": ["$until_ms", {"$add": [NOW_MS, ttl_ms]}]}, "ttl_ms": {"$max": ["$ttl_ms", ttl_ms]}}}]
-
-
-#: Nobody's; the token stays, so that it never comes back.
-RELEASE: Mapping[str, Any] = {"$set": {"owner": None, "until_ms": 0}}
-
-
-def held(lease: Lease) -> Document:
-    """The lease under this token, run out or not."""
-    return {"_id": lease.name, "owner": lease.owner, "token": lease.token}
-
-
-def current(lease: Lease) -> Document:
-    """The lease under this token, unless it has run out."""
-    return held(lease) | {"$expr": {"$lt": [NOW_MS, "$until_ms"]}}
-
-
-# ---- runs ------------------------------------------------------------------------------------------------------
-
-
-def slot(name: str, slot: str) -> Document:
-    """One line of the ledger."""
-    return {"name": name, "slot": slot}
-
-
-def end_run(at: float, *, ok: bool, report: Mapping[str, Any]) -> Document:
-    """How a run went."""
-    return {"$set": {"ended_at": at, "ok": ok, "report": dict(report)}}
-
-
-def runs(name: str | None) -> Document:
-    """`JobStore.runs`, to be read by `NEWEST`."""
-    return {} if name is None else {"name": name}

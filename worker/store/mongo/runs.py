@@ -7,15 +7,29 @@ from typing import Any
 
 from worker.ports import Run
 from worker.store.lines import by_name
-from worker.store.mongo import queries
 from worker.store.mongo.collection import MongoCollection
 from worker.store.mongo.connection import MongoConnection
 from worker.store.mongo.counters import MongoCounters
-from worker.store.mongo.documents import firsts, run_document, run_of
-from worker.store.mongo.queries import RUNS, Pipeline
+from worker.store.mongo.documents import Document, firsts, run_document, run_of
+from worker.store.mongo.queries import NEWEST, RUNS, Pipeline
 
 #: Lines forgotten by one call to the server.
 FORGET_MAX = 1_000
+
+
+def line(name: str, slot: str) -> Document:
+    """One line of the ledger."""
+    return {"name": name, "slot": slot}
+
+
+def ended(at: float, *, ok: bool, report: Mapping[str, Any]) -> Document:
+    """How a run went."""
+    return {"$set": {"ended_at": at, "ok": ok, "report": dict(report)}}
+
+
+def newest(name: str | None) -> Document:
+    """`JobStore.runs`, to be read by `NEWEST`."""
+    return {} if name is None else {"name": name}
 
 
 def surplus(name: str, keep: int, before: float | None) -> Pipeline:
@@ -43,15 +57,15 @@ class MongoRuns:
         row = run_document(Run(name, slot, owner, self._now()), self._counters.take(RUNS, 1))
         if not self._runs.add([row]):
             return True
-        return [run["_id"] for run in self._runs.find(queries.slot(name, slot), limit=1)] == [row["_id"]]  # the first answer may be lost
+        return [run["_id"] for run in self._runs.find(line(name, slot), limit=1)] == [row["_id"]]  # the first answer may be lost
 
     def end_run(self, name: str, slot: str, *, ok: bool, report: Mapping[str, Any]) -> None:
         """See `JobStore.end_run`."""
-        self._runs.change(queries.slot(name, slot) | {"ended_at": None}, queries.end_run(self._now(), ok=ok, report=report))
+        self._runs.change(line(name, slot) | {"ended_at": None}, ended(self._now(), ok=ok, report=report))
 
     def runs(self, name: str | None, limit: int) -> list[Run]:
         """See `JobStore.runs`."""
-        return [run_of(row) for row in self._runs.find(queries.runs(name), queries.NEWEST, limit)]
+        return [run_of(row) for row in self._runs.find(newest(name), NEWEST, limit)]
 
     def keep_runs(self, runs: Sequence[Run]) -> None:
         """See `JobStore.keep_runs`."""
