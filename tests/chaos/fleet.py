@@ -20,8 +20,8 @@ from tests.receivers import Receiver
 from tests.servers import redis_program
 from tests.tcp_proxy import TcpProxy
 from worker import wiring
-from worker.cli.qbittorrent import start_qbittorrent
 from worker.cli.servers import Server, free_port, start_aria2c, start_valkey
+from worker.cli.servers.qbittorrent import start_qbittorrent
 from worker.engines.registry import build_engines
 from worker.ports import Engine, Services
 from worker.settings import load

@@ -14,7 +14,7 @@ from tests.contract.transactions import TRANSACTIONS
 from tests.mongo_proxy import MongoProxy, mongo_proxy
 from tests.origin import Origin
 from tests.servers import aria2c_programs, missing
-from worker.cli.qbittorrent import find_qbittorrent
+from worker.cli.servers.qbittorrent import find_qbittorrent
 
 
 def _aria2c(which: str) -> Path:

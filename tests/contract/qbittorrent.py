@@ -13,8 +13,8 @@ from tests.contract.program import EngineProgram
 from tests.contract.sources import TorrentSources
 from tests.origin import Origin
 from tests.torrents import FILES, Pack, Version
-from worker.cli.qbittorrent import start_qbittorrent
 from worker.cli.servers import Server, free_port
+from worker.cli.servers.qbittorrent import start_qbittorrent
 from worker.engines.qbittorrent.engine import QbittorrentEngine
 
 SLOTS = 300

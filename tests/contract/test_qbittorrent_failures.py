@@ -21,8 +21,8 @@ from tests.disk_errors import on_a_broken_disk
 from tests.origin import Origin, content
 from tests.servers import missing
 from tests.torrents import pack
-from worker.cli.qbittorrent import find_qbittorrent
 from worker.cli.servers import free_port
+from worker.cli.servers.qbittorrent import find_qbittorrent
 from worker.engines.deadline import Deadline
 from worker.engines.qbittorrent import engine, faults
 from worker.jobs.model import Source, SourceKind

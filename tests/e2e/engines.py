@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import requests
 
 from tests.servers import aria2c_programs, missing
-from worker.cli.qbittorrent import find_qbittorrent
 from worker.cli.servers import Server
+from worker.cli.servers.qbittorrent import find_qbittorrent
 
 TIMEOUT_S = 10.0
 #: Of qBittorrent: so many sessions are opened anew for one question, with so much time between them.

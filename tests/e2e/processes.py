@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.waiting import eventually
-from worker.cli import tether
+from worker.cli.servers import tether
 from worker.settings import load
 
 

@@ -22,8 +22,8 @@ from tests.origin import Origin, content
 from tests.servers import redis_program
 from tests.waiting import TIMEOUT_S, eventually
 from worker import pipeline, wiring
-from worker.cli.qbittorrent import start_qbittorrent
 from worker.cli.servers import Server, start_aria2c, start_valkey
+from worker.cli.servers.qbittorrent import start_qbittorrent
 from worker.jobs.errors import Rejected
 from worker.jobs.model import Job
 from worker.jobs.requests import parse

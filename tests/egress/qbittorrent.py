@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
-from worker.cli.qbittorrent import USER, find_qbittorrent, start_qbittorrent
+from worker.cli.servers.qbittorrent import USER, find_qbittorrent, start_qbittorrent
 
 PORT = 6801
 #: As of the health check, for which the guard has a rule.

@@ -26,8 +26,8 @@ from tests.mongodb import MongoServer, mongo_server
 from tests.origin import content
 from tests.torrents import pack, web_seeded
 from tests.wall_clock import WallClock
-from worker.cli.qbittorrent import start_qbittorrent
 from worker.cli.servers import Server, start_aria2c
+from worker.cli.servers.qbittorrent import start_qbittorrent
 from worker.client import Client
 from worker.jobs.errors import LeaseLost
 from worker.limits import INTAKE_CLAIM_S, LEASE_S, SWEEP_S

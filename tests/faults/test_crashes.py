@@ -17,8 +17,8 @@ from tests.e2e.stack import SLACK_BYTES, Stack, digest, eventually, metalink, sh
 from tests.faults.catalogue import fault
 from tests.faults.deaths import RECOVERY_S, TAKEOVER_S, dying, taken_over, together
 from tests.faults.downloads import DONE, ENGINES, RATE, ask, ask_torrent, check, seeded, served
-from worker.cli.qbittorrent import start_qbittorrent
 from worker.cli.servers import Server, start_aria2c
+from worker.cli.servers.qbittorrent import start_qbittorrent
 from worker.client import Client
 
 SIZE = 200_000

@@ -19,8 +19,8 @@ from tests.faults.deaths import RECOVERY_S, dying, taken_over, together
 from tests.faults.downloads import DONE, RATE, served
 from tests.origin import content
 from tests.torrents import pack, web_seeded
-from worker.cli.qbittorrent import start_qbittorrent
 from worker.cli.servers import Server, start_aria2c
+from worker.cli.servers.qbittorrent import start_qbittorrent
 from worker.jobs.errors import Conflict
 from worker.jobs.states import State
 

@@ -21,8 +21,8 @@ from tests.faults.behind import Behind
 from tests.faults.catalogue import fault
 from tests.faults.downloads import DONE, ENGINES, RATE, ask, check, put_right, served
 from worker import pipeline
-from worker.cli.qbittorrent import start_qbittorrent
 from worker.cli.servers import Server, start_aria2c
+from worker.cli.servers.qbittorrent import start_qbittorrent
 from worker.jobs.states import State
 from worker.limits import RPC_TIMEOUT_S
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.egress.corpus import Case, cases
 from tests.egress.lab import Lab, lab, missing
-from worker.cli.qbittorrent import find_qbittorrent
+from worker.cli.servers.qbittorrent import find_qbittorrent
 
 reason = missing()
 pytestmark = pytest.mark.skipif(reason is not None, reason=str(reason))

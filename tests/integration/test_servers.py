@@ -22,7 +22,8 @@ from tests.waiting import until
 from worker.cli import embedded, lock, options, servers
 from worker.cli.embedded import EmbeddedStack
 from worker.cli.lock import StackRunning, holder, running
-from worker.cli.qbittorrent import find_qbittorrent, start_qbittorrent
+from worker.cli.servers import aria2, process, valkey
+from worker.cli.servers.qbittorrent import find_qbittorrent, start_qbittorrent
 from worker.jobs.errors import Rejected
 from worker.jobs.requests import parse
 from worker.settings import Settings, load
@@ -151,7 +152,8 @@ def test_the_wheels_are_used_when_path_has_nothing(tmp_path: Path, monkeypatch: 
 
 def test_a_missing_program_is_named_with_the_package_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(servers, "_in_wheel", lambda *_: None)
+    for server in (aria2, valkey):
+        monkeypatch.setattr(server, "in_wheel", lambda *_: None)
 
     with pytest.raises(servers.ServerMissing, match=r"install the package aria2, or set HAUL_ARIA2C"):
         servers.find_aria2c()
@@ -399,7 +401,7 @@ def test_a_qbittorrent_that_is_stopped_while_it_starts_ends_before_it_has_to_be_
 
 
 def test_servers_that_ignore_the_signal_are_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "STOP_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(process, "STOP_TIMEOUT_S", 0.2)
     ready = [tmp_path / "ready-0", tmp_path / "ready-1"]
     running = [servers.start_aria2c(deaf(tmp_path / "bin", path), tmp_path, tmp_path, slots=1, wait=False) for path in ready]
     until(lambda: all(path.exists() for path in ready))

@@ -14,8 +14,7 @@ import yaml
 
 from tests.tidy.sources import ROOT
 from worker.celery import CONTROL, JOBS, MAINTENANCE
-from worker.cli import qbittorrent
-from worker.cli.servers import start_aria2c
+from worker.cli.servers import qbittorrent, start_aria2c
 from worker.engines.registry import build_engines
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

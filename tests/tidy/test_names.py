@@ -59,7 +59,7 @@ def test_every_metric_has_our_prefix_and_labels_with_few_values() -> None:
 
 def test_the_environment_is_read_in_one_place() -> None:
     """`os.environ` and `getenv`; what a program needs to find itself (PATH, SSL_CERT_FILE) is no setting."""
-    allowed = {"worker/settings.py", "worker/cli/servers.py"}
+    allowed = {"worker/settings.py", "worker/cli/servers/aria2.py", "worker/cli/servers/programs.py"}
     readers = {path for path, source in modules().items() for node in ast.walk(ast.parse(source)) if _reads_environment(node)}
     assert readers <= allowed
 

@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from worker import logs
 from worker.cli.lock import held
-from worker.cli.qbittorrent import find_qbittorrent, start_qbittorrent, url_of
 from worker.cli.servers import Server, find_aria2c, find_valkey, free_port, start_aria2c, start_valkey, stop_together
+from worker.cli.servers.qbittorrent import find_qbittorrent, start_qbittorrent, url_of
 from worker.cli.session import forget_after_fault
 from worker.settings import EMBEDDED, Settings
 from worker.stack import Stack, stack_file

@@ -1,4 +1,4 @@
-"""Finds and starts the qBittorrent of an embedded stack: without a window, on a loopback port, with a password of its own.
+"""Finds and starts qBittorrent: without a window, on a loopback port, with a password of its own.
 
 qBittorrent keeps everything in one profile directory. Its configuration is written before each start, so what was changed
 through its pages does not outlive one; its torrents do.
@@ -12,7 +12,8 @@ import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from worker.cli.servers import Server, ServerMissing, _find, _private, _started, free_port
+from worker.cli.servers.process import Server, free_port, private, started
+from worker.cli.servers.programs import ServerMissing, find
 
 USER = "haul"
 #: How qBittorrent stores a password: `Utils::Password::PBKDF2` of its source.
@@ -45,7 +46,7 @@ def find_qbittorrent(chosen: str | None = None) -> Path | None:
         ServerMissing: the setting names no program.
     """
     try:
-        return _find("qBittorrent", chosen, "HAUL_QBITTORRENT", ("qbittorrent-nox",), None, "qbittorrent-nox")
+        return find("qBittorrent", chosen, "HAUL_QBITTORRENT", ("qbittorrent-nox",), None, "qbittorrent-nox")
     except ServerMissing:
         if chosen:
             raise
@@ -104,11 +105,11 @@ def start_qbittorrent(
     profile = directory / "qBittorrent"
     profile.mkdir(exist_ok=True, mode=0o700)  # qBittorrent writes its configuration again, readable for everybody
     (profile / "config").mkdir(exist_ok=True)
-    _private(profile / "config" / "qBittorrent.conf", lines)
+    private(profile / "config" / "qBittorrent.conf", lines)
     question, sign = READY
     url = url_of(port, secret)
     command = [str(binary), f"--profile={directory}", f"--webui-port={port}"]
-    return _started(Server("qbittorrent", url, command, directory / "qbittorrent.log", (port, question % port, sign), keep_fds), wait)
+    return started(Server("qbittorrent", url, command, directory / "qbittorrent.log", (port, question % port, sign), keep_fds), wait)
 
 
 def _stored(secret: str) -> str:
