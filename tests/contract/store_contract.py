@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from tests.contract.breaker_suite import BreakerSuite
+from tests.contract.drains_suite import DrainsSuite
+from tests.contract.limits_suite import LimitsSuite
 from tests.contract.store_counts import CountSuite
 from tests.contract.store_documents import DocumentSuite
 from tests.contract.store_engines import EngineSuite
@@ -13,8 +16,10 @@ from tests.contract.store_progress import ProgressSuite
 from tests.contract.store_runs import RunSuite
 from tests.contract.store_server import ServerSuite
 from tests.contract.store_sharing import SharingSuite
+from tests.contract.store_space import SpaceSuite
 from tests.contract.store_sweeps import SweepSuite
 from tests.contract.store_writes import WriteSuite
+from tests.contract.upkeep_suite import UpkeepSuite
 
 
 class StoreSuite(
@@ -31,5 +36,10 @@ class StoreSuite(
     LeaseSuite,
     RunSuite,
     ServerSuite,
+    LimitsSuite,
+    BreakerSuite,
+    DrainsSuite,
+    SpaceSuite,
+    UpkeepSuite,
 ):
     """All of it."""

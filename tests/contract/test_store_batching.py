@@ -13,14 +13,12 @@ from typing import TypeVar
 
 import pytest
 
-from tests.contract.limits_suite import LimitsSuite
 from tests.contract.store_contract import StoreSuite
 from tests.contract.store_jobs import NOW, WAIT_S, a_job, downloading, some_jobs
 from tests.contract.store_leases import LeaseSuite
 from tests.contract.store_outbox import OutboxSuite
 from tests.contract.store_progress import ProgressSuite
 from tests.contract.store_races import StoreRaces
-from tests.contract.store_space import SpaceSuite
 from tests.contract.store_suite import Opener, StoreFixtures, lease_of
 from tests.contract.store_writes import WriteSuite
 from tests.mongo_proxy import through
@@ -52,14 +50,6 @@ class OverMongo:
 
 
 class TestContract(OverSqlite, StoreSuite):
-    pass
-
-
-class TestLimits(OverSqlite, LimitsSuite):
-    pass
-
-
-class TestSpace(OverSqlite, SpaceSuite):
     pass
 
 

@@ -9,15 +9,10 @@ import pymongo.errors
 import pytest
 from pymongo import MongoClient
 
-from tests.contract.breaker_suite import BreakerSuite
-from tests.contract.drains_suite import DrainsSuite
-from tests.contract.limits_suite import LimitsSuite
 from tests.contract.store_contract import StoreSuite
 from tests.contract.store_races import StoreRaces
-from tests.contract.store_space import SpaceSuite
 from tests.contract.store_suite import Opener
 from tests.contract.transactions import TRANSACTIONS
-from tests.contract.upkeep_suite import UpkeepSuite
 from tests.mongodb import with_options
 from worker.store import open_store
 
@@ -30,26 +25,6 @@ def opener(mongo_url: str) -> Opener:
 
 class TestContract(StoreSuite):
     pass
-
-
-class TestLimits(LimitsSuite):
-    pass
-
-
-class TestBreakers(BreakerSuite):
-    pass
-
-
-class TestDrains(DrainsSuite):
-    pass
-
-
-class TestUpkeep(UpkeepSuite):
-    """What the works by the clock ask of it."""
-
-
-class TestSpace(SpaceSuite):
-    """What is kept for jobs, and who waits for some."""
 
 
 class TestRaces(StoreRaces):
