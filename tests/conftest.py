@@ -6,11 +6,16 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.mongodb import own_database, running
 from tests.origin import Origin
 from tests.servers import own_redis
 from worker.cli.servers import Server
+
+# How long an example takes says more of the machine than of the code; all of a test has pytest's time limit.
+settings.register_profile("haul", deadline=None)
+settings.load_profile("haul")
 
 
 @pytest.fixture(scope="session", params=["valkey", "redis"])
