@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -14,8 +14,6 @@ from worker.cli.servers import Server
 from worker.cli.servers.qbittorrent import find_qbittorrent
 
 TIMEOUT_S = 10.0
-#: Of qBittorrent: so many sessions are opened anew for one question, with so much time between them.
-FORBIDDEN_MAX, FORBIDDEN_S = 3, 0.5
 
 
 class EngineItself(Protocol):
@@ -68,21 +66,19 @@ class Aria2:
 
 
 class Qbittorrent:
-    """By its web API, in a session of its own."""
+    """By its web API, in a session of its own, which the threads of a test share."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self._session: requests.Session | None = None
+        self._opening = threading.Lock()
 
     def ask(self, path: str, files: dict[str, Any] | None = None, **fields: str) -> Any:
         """What it answers: JSON where it is JSON, else text."""
-        answer = self._post(path, files, fields)
-        for _ in range(FORBIDDEN_MAX):
-            if answer.status_code != requests.codes.forbidden:
-                break
-            time.sleep(FORBIDDEN_S)
-            self._session = None  # it was started again, or does not know a session that it has just opened, which it rarely does
-            answer = self._post(path, files, fields)
+        session = self._opened()
+        answer = self._post(session, path, fields, files)
+        if answer.status_code == requests.codes.forbidden:  # it was started again
+            answer = self._post(self._opened(instead_of=session), path, fields, files)
         answer.raise_for_status()
         return answer.json() if answer.headers.get("content-type", "").startswith("application/json") else answer.text
 
@@ -104,16 +100,21 @@ class Qbittorrent:
         rows = self.rows(tag=handle)
         return max(0, int(rows[0]["dl_limit"])) if rows else -1
 
-    def _post(self, path: str, files: dict[str, Any] | None, fields: dict[str, str]) -> requests.Response:
-        parts = urlsplit(self.server.url.removeprefix("qbittorrent+"))
-        base = f"http://127.0.0.1:{parts.port}/api/v2"
-        if self._session is None:
-            self._session = requests.Session()
-            login = {"username": parts.username, "password": parts.password}
-            answer = self._session.post(f"{base}/auth/login", data=login, timeout=TIMEOUT_S)
-            answer.raise_for_status()
-            assert answer.text == "Ok.", f"qBittorrent refused the login: {answer.text}"
-        return self._session.post(f"{base}/{path}", data=fields, files=files, timeout=TIMEOUT_S)
+    def _opened(self, instead_of: requests.Session | None = None) -> requests.Session:
+        """A session that is logged in; another thread sees it when it is, for a question without its cookie is answered 403."""
+        with self._opening:
+            if self._session is None or self._session is instead_of:
+                session = requests.Session()
+                parts = urlsplit(self.server.url)
+                answer = self._post(session, "auth/login", {"username": parts.username or "", "password": parts.password or ""})
+                answer.raise_for_status()
+                assert answer.text == "Ok.", f"qBittorrent refused the login: {answer.text}"
+                self._session = session
+            return self._session
+
+    def _post(self, session: requests.Session, path: str, fields: dict[str, str], files: dict[str, Any] | None = None) -> requests.Response:
+        url = f"http://127.0.0.1:{urlsplit(self.server.url).port}/api/v2/{path}"
+        return session.post(url, data=fields, files=files, timeout=TIMEOUT_S)
 
 
 def aria2c_program() -> Path:
