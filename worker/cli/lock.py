@@ -15,7 +15,7 @@ from worker.stack import Stack, stack_file
 
 #: A look at the lock holds it for a moment; whoever wants it waits that out.
 PATIENCE_S = 1.0
-LEFTOVER_TIMEOUT_S = 10.0
+LEFTOVER_TIMEOUT_S, KILLED_TIMEOUT_S = 10.0, 10.0
 POLL_S = 0.02
 
 
@@ -104,12 +104,12 @@ def _taken(descriptor: int, patience_s: float) -> bool:
 
 def _stop_leftovers(lock: Path, descriptor: int) -> None:
     """End every process that has the servers' lock open: only servers of this data directory do."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    for number, timeout_s in ((signal.SIGTERM, LEFTOVER_TIMEOUT_S), (signal.SIGKILL, KILLED_TIMEOUT_S)):
         left = _users_of(lock)
         for pid in left:
             _signal(pid, signal.SIGCONT)
             _signal(pid, number)
-        if _taken(descriptor, LEFTOVER_TIMEOUT_S):
+        if _taken(descriptor, timeout_s):
             return
     raise StackRunning(
         f"servers of an earlier stack still hold {lock}: stop them first ({', '.join(map(str, left)) or 'not visible here'})"

@@ -83,7 +83,7 @@ class QbittorrentSession:
         try:
             if self._logins == logins:
                 self._exchange(deadline, "auth_log_in", {})
-                if not self._client.learn_version(deadline.left_s) >= API_VERSION_MIN:
+                if not self._version(deadline) >= API_VERSION_MIN:
                     raise LoginRefused(OLD)
                 self._logins += 1
             return self._logins
@@ -92,3 +92,9 @@ class QbittorrentSession:
             raise Transient(self.service, self._refusal) from None
         finally:
             self._lock.release()
+
+    def _version(self, deadline: Deadline) -> tuple[int, ...]:
+        try:
+            return self._client.learn_version(deadline.left_s)
+        except NotLoggedIn:  # it was let in, so this is no ban: what let it in was started again in between
+            raise Transient(self.service, LOST) from None
