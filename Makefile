@@ -10,6 +10,9 @@ sync = [[ -x $(UV) ]] || python3 bin/bootstrap.py $(UV); $(UV) sync --quiet --fr
 none_chosen = [[ $$? == 5 ]]
 quoted = '$(subst ','\'',$(1))'
 
+# Tests are rewritten when they are loaded: eight seconds of each process, each time, unless what came of it may be kept.
+test test-services faults: export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help get up test test-services faults chaos chaos-all lint bench compose-test
 
 help: ## this list
