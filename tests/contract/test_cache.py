@@ -83,7 +83,7 @@ def test_without_news_of_the_server_nothing_is_given_that_is_older_than_the_trus
     writer.invalidate(keys=[(LONG, "k")])
     assert writer.flush(5.0)
     until(lambda: deaf.get(LONG, "k", source) == "v1")
-    assert time.monotonic() - begun < 3.0, "half a second, and one time-out of a question to Redis"
+    assert time.monotonic() - begun < 15.0, "half a second, and one time-out of a question to Redis; not the life of the value"
     loads = source.loads
     for _ in range(20):
         deaf.get(LONG, "k", source)

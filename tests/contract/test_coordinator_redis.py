@@ -126,7 +126,7 @@ class TestRedisCoordinator(OnRedis, CoordinatorSuite):
         before = self.raw.info("commandstats")
         start = time.monotonic()
         assert len(redis.waiting_heads(100, 0.0, without=["user 1"]).lines) == 100
-        assert time.monotonic() - start < 0.5
+        assert time.monotonic() - start < 10.0
         after = self.raw.info("commandstats")
         calls = sum(after[name]["calls"] - before.get(name, {"calls": 0})["calls"] for name in after)
         assert calls < 500

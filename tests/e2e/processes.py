@@ -56,7 +56,7 @@ class Program:
     def stop(self) -> int:
         """SIGTERM, and wait; the exit code."""
         self._process.terminate()
-        return self._process.wait(40)
+        return self._process.wait(60)
 
     def ended(self) -> int | None:
         return self._process.poll()
@@ -91,11 +91,11 @@ class ForkedWorker:
 
     def kill(self) -> None:
         self._process.kill()
-        eventually(lambda: self.ended() is not None, "a killed worker is gone", 10)
+        eventually(lambda: self.ended() is not None, "a killed worker is gone")
 
     def stop(self) -> int:
         self._process.terminate()
-        eventually(lambda: self.ended() is not None, "a stopped worker is gone", 40)
+        eventually(lambda: self.ended() is not None, "a stopped worker is gone")
         return int(self._process.exitcode if self._process.exitcode is not None else -1)
 
     def ended(self) -> int | None:

@@ -89,7 +89,7 @@ def test_the_progress_of_a_running_download_is_shown_as_it_goes(stack: Stack, us
         progress = stack.services.coordinator.progress({"aria2": [id]}).get(id)
         return progress.done if progress else 0
 
-    seen = [eventually(lambda floor=floor: (done := shown()) > floor and done, f"more than {floor} bytes", 5) for floor in (0, SIZE // 2)]
+    seen = [eventually(lambda floor=floor: (done := shown()) > floor and done, f"more than {floor} bytes") for floor in (0, SIZE // 2)]
     assert SIZE // 2 < seen[1] <= SIZE
     stack.check_delivered(id, digest(SIZE))
 
@@ -117,7 +117,7 @@ def test_a_pause_that_is_taken_back_at_once_does_no_harm(stack: Stack, user: str
 
 def test_a_pause_frees_the_slot_for_the_next_job(small: Stack, slow: list[str]) -> None:
     small.act(slow[0], "pause")
-    small.until(slow[2], "downloading", timeout_s=5)
+    small.until(slow[2], "downloading")
 
     assert states(small, slow) == ["paused", "downloading", "downloading", "queued"]
     small.act(slow[0], "resume")
@@ -130,7 +130,7 @@ def test_a_pause_frees_the_slot_for_the_next_job(small: Stack, slow: list[str]) 
 def test_a_waiting_job_is_paused_at_once_and_let_by(small: Stack, slow: list[str]) -> None:
     assert small.act(slow[2], "pause").state is State.PAUSED
     small.act(slow[0], "cancel")
-    small.until(slow[3], "downloading", timeout_s=5)
+    small.until(slow[3], "downloading")
     assert small.job(slow[2]).state is State.PAUSED
 
     small.act(slow[2], "resume")
@@ -174,7 +174,7 @@ def test_an_action_while_the_job_is_handed_over_is_done_when_the_engine_answers_
         if action == "cancel":
             gone(small, id)
         else:
-            small.until(id, "paused", timeout_s=10)
+            small.until(id, "paused")
     if action == "pause":
         rows = [small.rpc("tellStatus", small.gid(small.job(id)), ["status"]) for id in ids]
         assert {row["status"] for row in rows if row} <= {"paused"}

@@ -27,11 +27,11 @@ def test_work_flows_to_an_engine_that_is_added_and_one_that_is_taken_out_ends_wh
     eventually(lambda: len(pool.running("aria2")) == 2, "aria2 is at work", seen=pool.tail)
     pool.second()
     pool.write("aria2", "aria2-b")
-    eventually(lambda: pool.running("aria2-b"), "the second engine is given work", 15, pool.tail)
-    eventually(lambda: pool.running("aria2"), "the first one is at work as well", 15, pool.tail)
+    eventually(lambda: pool.running("aria2-b"), "the second engine is given work", seen=pool.tail)
+    eventually(lambda: pool.running("aria2"), "the first one is at work as well", seen=pool.tail)
     there = pool.running("aria2")
     pool.write("aria2-b")
-    eventually(lambda: "aria2" in pool.services.pool.leaving, "the file was read", 15)
+    eventually(lambda: "aria2" in pool.services.pool.leaving, "the file was read")
     taken_out = pool.services.clock.time()
     pool.check_all(ids, ["aria2", "aria2-b"])
 
@@ -97,7 +97,7 @@ def test_the_commands_of_the_operators_chapter_run_as_they_are_shown(pool: Pool)
 def test_a_mistake_in_the_file_is_told_by_health_and_the_engines_go_on(pool: Pool) -> None:
     good = pool.file.read_text()
     pool.file.write_text(good.replace("slots=2", "slots=none"))
-    eventually(lambda: "line 2: slots is out of range" in (pool.services.pool.fault or ""), "it is noticed", 10)
+    eventually(lambda: "line 2: slots is out of range" in (pool.services.pool.fault or ""), "it is noticed")
     told = pool.haul("health")
     assert told.returncode == 3
     assert f"{pool.file}, line 2: slots is out of range" in told.stdout

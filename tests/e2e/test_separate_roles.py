@@ -20,7 +20,7 @@ from tests.torrents import pack, web_seeded
 from worker.cli.servers import free_port
 
 #: Far less than beat's minute and a sweeper's ten seconds for each of the steps.
-SOON_S = 15.0
+SOON_S = 45.0
 SIZE, SEED = 300_000, 11
 ENGINES = ("aria2", "qbittorrent")
 
@@ -44,12 +44,12 @@ def test_a_supervisor_alone_sends_the_messages_that_move_a_job(roles: tuple[Stac
     assert done.result is not None
     stack.check_delivered(job, digest(SIZE, SEED))
 
-    health = requests.get(f"{probes}/health", timeout=5)
+    health = requests.get(f"{probes}/health", timeout=30)
     assert health.status_code == 200
     assert set(health.json()["loops"]) == {"engine-aria2", "engine-qbittorrent", "sweeper"}
-    assert requests.get(f"{probes}/ready", timeout=5).status_code == 200
-    assert "haul_tick_seconds_count" in requests.get(f"{probes}/metrics", timeout=5).text
-    assert requests.get(f"{probes}/v1/jobs", timeout=5).status_code == 404, "it serves probes and nothing else"
+    assert requests.get(f"{probes}/ready", timeout=30).status_code == 200
+    assert "haul_tick_seconds_count" in requests.get(f"{probes}/metrics", timeout=30).text
+    assert requests.get(f"{probes}/v1/jobs", timeout=30).status_code == 404, "it serves probes and nothing else"
 
     seen = (tmp_path / "alive").stat().st_mtime
     eventually(lambda: (tmp_path / "alive").stat().st_mtime > seen, "the worker's heart beats on", seen=stack.tail)
@@ -88,7 +88,7 @@ def test_torrents_that_come_by_the_api_are_fetched_by_both_engines_and_a_silent_
 def answers(url: str) -> bool:
     """Whether the API is up."""
     try:
-        return requests.get(url, timeout=5).status_code == 200
+        return requests.get(url, timeout=30).status_code == 200
     except requests.ConnectionError:
         return False
 

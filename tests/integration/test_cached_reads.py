@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,21 @@ def elsewhere(valkey: Server, key_prefix: str, tmp_path: Path, services: Service
 def http(services: Services) -> Iterator[httpx.Client]:
     with served(services) as http:
         yield http
+
+
+def stale_s(fresh: Callable[[], bool]) -> float:
+    """How long after now the last look began that was not fresh; how long a look takes, on a slow machine too, is no part of it."""
+    begun, last = time.monotonic(), 0.0
+
+    def look() -> bool:
+        nonlocal last
+        at = time.monotonic() - begun
+        seen = fresh()
+        last = last if seen else at
+        return seen
+
+    until(look, "what is new")
+    return last
 
 
 def counted(services: Services, monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
@@ -217,9 +232,7 @@ def test_scrapers_of_all_processes_cost_one_count_of_all_jobs_in_some_seconds_an
             assert queued(http) == queued(beside) == 0
         assert len(counts[0]) + len(counts[1]) <= 1 + (time.monotonic() - begun) / 1.6
         http.post("/v1/jobs", json={"uri": URI, "user": "u"})
-        begun = time.monotonic()
-        until(lambda: queued(http) == queued(beside) == 1, "the new count")
-        assert time.monotonic() - begun < 2.0 + 1.0, "the bound, and the look itself"
+        assert stale_s(lambda: queued(http) == queued(beside) == 1) < 2.5
 
 
 def test_queue_engines_and_limits_are_no_older_than_a_second_whoever_wrote(
@@ -235,7 +248,5 @@ def test_queue_engines_and_limits_are_no_older_than_a_second_whoever_wrote(
     for number in range(1, 3):
         assert seen() == (number - 1, number - 1)
         pipeline.accept(elsewhere, [Request(Source(SourceKind.HTTP, URI), "u", key=f"{number}")])
-        begun = time.monotonic()
-        until(lambda number=number: seen() == (number, number), "the new counts")
-        assert time.monotonic() - begun < 1.0 + 1.0, "the bound, and the look itself"
+        assert stale_s(lambda number=number: seen() == (number, number)) < 1.5
         assert all(engine["name"] for engine in http.get("/v1/engines").json()["engines"])

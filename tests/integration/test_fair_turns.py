@@ -81,11 +81,11 @@ class Site:
 
 
 @pytest.fixture
-def site(any_redis: Server, key_prefix: str, tmp_path: Path) -> Iterator[Callable[..., Site]]:
+def site(valkey: Server, key_prefix: str, tmp_path: Path) -> Iterator[Callable[..., Site]]:
     made: list[RedisCoordinator] = []
 
     def make(**changes: Any) -> Site:
-        made.append(RedisCoordinator(any_redis.url, prefix=f"{key_prefix}{len(made)}", max_connections=4))
+        made.append(RedisCoordinator(valkey.url, prefix=f"{key_prefix}{len(made)}", max_connections=4))
         return Site(tmp_path / str(len(made)), made[-1], **changes)
 
     yield make
@@ -122,14 +122,14 @@ def waits_of_nine(site: Site, flush: Callable[[], object] | None = None) -> Mapp
 
 @pytest.mark.parametrize("emptied", [False, True], ids=["", "Redis is emptied on the way"])
 def test_nine_users_wait_little_longer_when_a_tenth_asks_for_five_hundred_jobs(
-    site: Callable[..., Site], any_redis: Server, emptied: bool
+    site: Callable[..., Site], valkey: Server, emptied: bool
 ) -> None:
     alone, beside = site(), site()
     beside.heavy = set(beside.ask("heavy", 500))
     before = waits_of_nine(alone)
 
     def flush() -> None:
-        with closing(client.Redis.from_url(any_redis.url)) as raw:
+        with closing(client.Redis.from_url(valkey.url)) as raw:
             raw.flushall()
 
     after = waits_of_nine(beside, flush if emptied else None)

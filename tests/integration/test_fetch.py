@@ -160,7 +160,7 @@ def drip(*parts: bytes) -> Callable[[socket.socket], None]:
         drip(b"HTTP/1.1 200 OK\r\nX-Header: "),
         drip(),
         drip(moved("http://127.0.0.1/")[:-2]),
-        lambda connection: time.sleep(2),
+        lambda connection: time.sleep(30),
     ],
     ids=["body", "header", "status line", "redirect", "silence"],
 )
@@ -168,7 +168,7 @@ def test_a_server_that_dawdles_is_given_up_in_time(answer: Callable[[socket.sock
     with answering(answer) as url:
         began = time.monotonic()
         failed(fetch(url, BYTES_MAX, None), Cause.UNREACHABLE, passing=True)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
 
 
 @pytest.mark.usefixtures("hasty")
@@ -176,7 +176,7 @@ def test_a_server_that_never_ends_the_handshake_is_given_up_in_time() -> None:
     with answering(drip(b"\x16\x03\x03\x40\x00")) as url:
         began = time.monotonic()
         failed(fetch(url.replace("http://", "https://"), BYTES_MAX, None), Cause.UNREACHABLE, passing=True)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
 
 
 def test_a_server_that_closes_at_once_or_talks_nonsense_is_told_apart() -> None:

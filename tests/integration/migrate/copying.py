@@ -17,7 +17,7 @@ from worker.store import open_store
 
 TIMEOUT_S = 60.0
 #: Jobs, and runs, of the installation; most tests are content with the small one.
-LARGE, SMALL = 1_280, 160
+LARGE, SMALL = 960, 160
 Haul = Callable[..., Ended]
 
 

@@ -54,7 +54,7 @@ def test_an_interrupted_copy_says_how_to_go_on_and_keeps_others_out_until_then(h
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130
-    assert "stopped (copying: 200 of 1280); what was copied stays, and the same command goes on\n" in err
+    assert f"stopped (copying: 200 of {LARGE}); what was copied stays, and the same command goes on\n" in err
     with closing(open_store(large)) as store:
         assert store.acquire_lease("engine:aria2", "a supervisor", 0.0) is not None, "the leases were released"
     assert haul(large, target, "--json").json["copied"] == {"jobs": LARGE - 400, "torrents": 0, "runs": LARGE}

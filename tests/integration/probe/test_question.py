@@ -91,7 +91,7 @@ def test_credentials_go_to_their_host_only_and_redirects_are_followed(origin: Or
 def test_a_server_that_says_nothing_is_waited_for_no_longer_than_the_deadline(origin: Origin, hasty: None) -> None:
     began = time.monotonic()
     found, fault = ask(origin.url("hang/x"), OPEN)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 3.8, "by itself it waits for four seconds"
     assert found == Probe()
     assert fault
     assert fault.cause is Cause.UNREACHABLE

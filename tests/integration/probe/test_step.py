@@ -86,7 +86,7 @@ def test_a_dead_server_holds_up_no_other_and_is_not_asked_again_at_once(
         assert sum(now(services, job).probe is None for job in dead) > 30, "before the dead server was given up"
         run.join(2 * DEADLINE_S)
         assert all(now(services, job).probe == Probe() for job in dead)
-        assert time.monotonic() - began < 9, "it was waited for once, not five times"
+        assert time.monotonic() - began < 14, "it was waited for once, not five times"
 
 
 def test_a_resolver_that_takes_for_ever_is_not_waited_for(services: Services, origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
