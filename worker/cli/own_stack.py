@@ -86,7 +86,7 @@ class StackSession:
             if holder(data_dir) is None:  # else it is just starting, or draining
                 if self._child is None:
                     self._child, self.owned = _Child(self._settings), True
-                    import celery.app.base  # noqa: F401 - the first nudge needs it, and now there is time
+                    from worker import wiring  # noqa: F401 - needed in a moment, and loaded while the servers come up
                 elif not self._child.alive:
                     raise self._child.reason()
             time.sleep(POLL_S)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from worker.cli.servers import tether
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 8.0
 ASK_AGAIN_S = 0.5
 PROBE_TIMEOUT_S = 1.0
@@ -57,7 +57,7 @@ class Server:
         """Return when it answers to its secret.
 
         Raises:
-            ServerFailed: it ended, or has not answered within 10 s and was stopped.
+            ServerFailed: it ended, or has not answered within 30 s and was stopped.
         """
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self.alive:
