@@ -10,10 +10,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker import doing, logs
 from worker.api.problems import ProblemResponse
+from worker.jobs.requests import SELECT_MAX
 
 log = logs.get(__name__)
 
 BUSY_RETRY_S = 2.0
+#: Values of one body: the file numbers of the longest selection, and room for everything else. As many bytes as a torrent may have, of
+#: nothing but values, would take minutes and gigabytes to be read and to be refused one by one; a torrent in base64 is one value.
+VALUES_MAX = SELECT_MAX + 10_000
 #: Methods told apart in metrics; a caller may invent others.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -57,7 +61,7 @@ class Bounded:
     """Reads a request's body before the route sees it.
 
     Args:
-        bytes_max: of one body; 413 for more.
+        bytes_max: of one body; 413 for more, and for more than `VALUES_MAX` values.
         seconds: for it to arrive; 408 after that.
         held_max: bytes of all bodies that are read or being dealt with; 503 beyond.
     """
@@ -98,6 +102,9 @@ class Bounded:
                     if self._held > self._held_max:
                         what = "other large requests are being dealt with"
                         return ProblemResponse(503, what, fix="try again", retry_after_s=BUSY_RETRY_S, headers=close)
+            if _values(body) > VALUES_MAX:
+                what, fix = f"body: more than {VALUES_MAX} values", f"select at most {SELECT_MAX} files; one job a request"
+                return ProblemResponse(413, what, field="body", fix=fix, headers=close)
         except TimeoutError:
             return ProblemResponse(408, f"the body did not arrive within {self._seconds:g} s", headers=close)
         return None
@@ -122,6 +129,11 @@ def _route(scope: Scope) -> str:
 
 def _has_body(scope: Scope) -> bool:
     return any((name == b"content-length" and value != b"0") or name == b"transfer-encoding" for name, value in scope["headers"])
+
+
+def _values(body: bytearray) -> int:
+    """At least as many as the values and names of a JSON document, without reading it."""
+    return sum(body.count(mark) for mark in b",[{") if len(body) > VALUES_MAX else 0
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,10 @@ from worker.jobs.model import SourceKind
 from worker.jobs.states import Cause, Phase, Reason, State, Want
 
 PAGE_MAX = 200
+
+
+#: The first wrong number of a hundred thousand will do.
+FileNumbers = Annotated[list[int], Field(fail_fast=True)]
 
 
 class JobSpec(BaseModel):
@@ -30,7 +34,7 @@ class JobSpec(BaseModel):
     sha256: str | None = None
     hash: bool | None = Field(default=None, description="compute the SHA-256 of the file")
     engine: str | None = None
-    select: str | list[int] | None = Field(default=None, description="file numbers of a torrent from 1, or a text like 1,3-5")
+    select: str | FileNumbers | None = Field(default=None, description="file numbers of a torrent from 1, or a text like 1,3-5")
     seed_ratio: float | None = None
     category: str | None = None
     max_speed: int | str | None = Field(default=None, description="bytes a second that it may take, or a text such as 2 MiB")

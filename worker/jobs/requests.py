@@ -173,8 +173,9 @@ def selection(value: Any) -> tuple[int, ...]:
     """
     if value is None or value == "" or value == () or value == []:
         return ()
-    wrong = Rejected("select", f"{str(value)[:SHOWN_MAX]!r} is not a list of file numbers", fix="for example 1,3-5")
-    parts = [str(part) for part in value] if isinstance(value, list | tuple) else str(value).split(",")
+    shown = str(value[:SHOWN_MAX] if isinstance(value, list | tuple | str) else value)[:SHOWN_MAX]
+    wrong = Rejected("select", f"{shown!r} is not a list of file numbers", fix="for example 1,3-5")
+    parts = [str(part) for part in value[: SELECT_MAX + 1]] if isinstance(value, list | tuple) else str(value).split(",", SELECT_MAX)
     chosen: set[int] = set()
     left = SELECT_MAX  # counts repeated numbers too, or many overlapping ranges would keep the door busy
     for part in parts:
