@@ -30,7 +30,7 @@ class Stack:
         path = stack_file(data_dir)
         fresh = path.with_suffix(".new")
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as file:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(asdict(self), file)
         fresh.replace(path)
 
@@ -38,7 +38,7 @@ class Stack:
     def load(data_dir: Path) -> Stack | None:
         """The stack the file tells of, or None; that its processes live is not checked."""
         try:
-            values = json.loads(stack_file(data_dir).read_text())
+            values = json.loads(stack_file(data_dir).read_text(encoding="utf-8"))
             return Stack(**{**values, "engines": tuple(values["engines"]), "webhooks": tuple(values.get("webhooks", ()))})
         except (OSError, ValueError, KeyError, TypeError):
             return None

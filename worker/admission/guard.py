@@ -174,7 +174,7 @@ def _addresses(settings: Settings) -> Sequence[str]:
     if settings.engines_file is None:
         return settings.engine_addresses
     try:
-        return [address for _, address in read_lines(settings.engines_file.read_text())]
+        return [address for _, address in read_lines(settings.engines_file.read_text(encoding="utf-8"))]
     except (OSError, UnicodeDecodeError):
         return [""]
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 
 def main() -> None:
     """Run the command line; every error ends here, as words and an exit code."""
+    from worker.cli import streams
+
+    streams.prepare()
     from worker.cli.app import app
     from worker.cli.output import report
 
+    as_json = "--json" in sys.argv
     try:
-        app()
+        try:
+            sys.exit(app(standalone_mode=not as_json) or 0)  # on its own it tells wrong usage in words only
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output, say `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.silence()
         sys.exit(0)
     except Exception as error:
-        sys.exit(report(error, as_json="--json" in sys.argv))
+        fault = streams.stdout_fault() if isinstance(error, OSError) else None
+        sys.exit(report(OSError(error.errno, fault, "standard output") if fault and isinstance(error, OSError) else error, as_json=as_json))

@@ -42,7 +42,7 @@ class Address:
             return Address(word, text, f"{VARIABLE}={text}" if whole else f"{VARIABLE} to the address you gave, {shown(text)}")
         path = Path(text[1:]).expanduser().absolute()
         try:
-            return Address(word, path.read_text().strip(), f"{VARIABLE}_FILE={path}")
+            return Address(word, path.read_text(encoding="utf-8").strip(), f"{VARIABLE}_FILE={path}")
         except (OSError, UnicodeDecodeError) as error:
             raise Rejected(word, f"cannot read {path}: {getattr(error, 'strerror', 'it is no text')}") from None
 

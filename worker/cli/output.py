@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Any
 
+from worker.cli.streams import speaks_unicode
 from worker.jobs.errors import Failed, Rejected, Transient
 from worker.jobs.model import Job, Progress
 from worker.jobs.states import State
 from worker.notation.sizes import size_text
+
+#: What a machine refuses, and no fault of ours.
+REFUSED_BY_MACHINE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE})
 
 
 class Exit(IntEnum):
@@ -32,13 +37,13 @@ def report(error: BaseException, *, as_json: bool) -> Exit:
     if as_json:
         sys.stderr.write(json.dumps(_problem(error, code)) + "\n")
     else:
-        sys.stderr.write(f"haul: {error}\n")
+        sys.stderr.write(f"haul: {_words(error)}\n")
     return code
 
 
 def print_json(value: Any) -> None:
     """One JSON document, one line, on stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(value, ensure_ascii=not speaks_unicode()) + "\n")
     sys.stdout.flush()
 
 
@@ -108,6 +113,8 @@ def percent(progress: Progress) -> int:
 
 
 def _exit_code(error: BaseException) -> Exit | None:
+    from typer import Abort
+
     from worker.cli.servers import ServerFailed, ServerMissing
     from worker.settings import NoStack, SettingsError
 
@@ -115,13 +122,24 @@ def _exit_code(error: BaseException) -> Exit | None:
         return Exit.UNREACHABLE
     if isinstance(error, Rejected | SettingsError):
         return Exit.USAGE
-    if isinstance(error, Failed):
+    if hasattr(error, "format_message"):  # of the parser of the command line; its classes are no public part of it
+        return Exit.USAGE
+    if isinstance(error, Failed | Abort) or (isinstance(error, OSError) and error.errno in REFUSED_BY_MACHINE):
         return Exit.FAILED
     return None
+
+
+def _words(error: BaseException) -> str:
+    """What happened, with the file at fault."""
+    if hasattr(error, "format_message"):
+        return str(error.format_message())
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or "given up"
 
 
 def _problem(error: BaseException, code: Exit) -> Mapping[str, Any]:
     extra: dict[str, Any] = {"field": error.field, "fix": error.fix} if isinstance(error, Rejected) else {}
     if isinstance(error, Rejected) and error.retry_after_s is not None:
         extra["retry_after_s"] = error.retry_after_s
-    return {"title": type(error).__name__, "detail": str(error), "exit": int(code), **extra}
+    return {"title": type(error).__name__, "detail": _words(error), "exit": int(code), **extra}

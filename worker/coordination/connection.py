@@ -74,7 +74,7 @@ class Connection:
 
     def script(self, name: str) -> Script:
         """The script `lua/<name>.lua`; it is sent again when the server has lost it."""
-        text = files("worker.coordination").joinpath("lua", f"{name}.lua").read_text()
+        text = files("worker.coordination").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
         registered = self.commands.register_script(text)
 
         def run(keys: Sequence[str], args: Sequence[str | int | float]) -> Any:

@@ -65,7 +65,7 @@ class Server:
                 return
             time.sleep(PROBE_EVERY_S)
         self.stop()
-        last = self._log.read_text(errors="replace").strip().splitlines()[-3:]
+        last = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
         raise ServerFailed(f"{self.name} did not come up (exit {self.process.returncode}): {' | '.join(last) or 'it logged nothing'}")
 
     def stop(self) -> None:
@@ -125,7 +125,7 @@ def private(path: Path, lines: Sequence[str]) -> Path:
     """Write a file that only its owner can read, in place of the one before."""
     path.unlink(missing_ok=True)  # an old file may have been made readable for others
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
     return path
 

@@ -139,13 +139,13 @@ class Shelf:
         """Write down what happened last."""
         path = self.directory / f".{what}.json"
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({"at": time.time(), **values}))
+        fresh.write_text(json.dumps({"at": time.time(), **values}), encoding="utf-8")
         os.replace(fresh, path)
 
     def noted(self, what: str) -> dict[str, Any]:
         """What happened last; empty when nothing did."""
         try:
-            found = json.loads((self.directory / f".{what}.json").read_text())
+            found = json.loads((self.directory / f".{what}.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
@@ -161,7 +161,7 @@ class Shelf:
         try:
             manifest, damaged = read_manifest(path), None
             if (path / DAMAGED).exists():
-                damaged = (path / DAMAGED).read_text().strip() or "it was found damaged"
+                damaged = (path / DAMAGED).read_text(encoding="utf-8").strip() or "it was found damaged"
         except (Damaged, Rejected) as error:
             manifest, damaged = None, str(error)
         except OSError as error:

@@ -125,7 +125,7 @@ def _write(
         tables=tables,
     )
     path = making / FILE
-    path.write_text(manifest.text(key))
+    path.write_text(manifest.text(key), encoding="utf-8")
     path.chmod(0o600)
     with path.open("rb") as file:
         os.fsync(file.fileno())

@@ -55,7 +55,7 @@ def drill(entry: Entry, shelf: Shelf, key: Key | None, archive: Archive, pace: P
             with closing(archive.load(pace.spend, apart=scratch)) as load:
                 _try(entry, manifest, key, load, pace, failpoints)
         except Damaged as error:
-            (entry.path / DAMAGED).write_text(f"{error}\n")
+            (entry.path / DAMAGED).write_text(f"{error}\n", encoding="utf-8")
             raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

@@ -54,7 +54,7 @@ def judge(entry: Entry, key: Key | None, pace: Pace) -> Manifest:
         manifest = verify(entry.path, key, pace)
     except Damaged as error:
         with contextlib.suppress(OSError):
-            mark.write_text(f"{error}\n")
+            mark.write_text(f"{error}\n", encoding="utf-8")
         raise
     mark.unlink(missing_ok=True)
     return manifest

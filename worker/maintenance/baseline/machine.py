@@ -171,6 +171,6 @@ def _memory_held_to(root: Path) -> tuple[int | None, int]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text().strip()
+        return path.read_text(encoding="utf-8").strip()
     except OSError:
         return ""

@@ -63,7 +63,7 @@ class BootClock:
 def boot_id() -> str:
     """The id the kernel gave this boot; "" on systems that tell none."""
     try:
-        return BOOT_ID_FILE.read_text().strip()
+        return BOOT_ID_FILE.read_text(encoding="ascii").strip()
     except OSError:
         return ""
 

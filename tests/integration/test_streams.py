@@ -1,0 +1,58 @@
+"""What a command prints reaches its reader, or the fault is told in words, whatever stdout is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from worker import __path__ as package
+
+HAUL = f"{shlex.quote(sys.executable)} -m worker.cli"
+NAME = "näme 漢字 \N{GRINNING FACE}.bin"
+PRINTING = f"""
+from worker.cli import streams
+streams.prepare()
+import sys
+from worker.cli.output import print_json
+print_json({NAME!a})
+sys.stdout.write({NAME!a})
+"""
+
+
+def shell(command: str, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    own = {"HAUL_DATA_DIR": str(tmp_path / "data"), **environment}
+    root = Path(next(iter(package))).parent
+    return subprocess.run(["sh", "-c", command], env={**os.environ, **own}, cwd=root, capture_output=True, timeout=120, check=False)
+
+
+def test_a_name_that_a_terminal_cannot_show_ends_no_command_and_json_stays_json(tmp_path: Path) -> None:
+    printed = shell(f"{shlex.quote(sys.executable)} -c {shlex.quote(PRINTING)}", tmp_path, PYTHONIOENCODING="ascii")
+    assert (printed.returncode, printed.stderr) == (0, b"")
+    document, text = printed.stdout.split(b"\n")
+    assert json.loads(document) == NAME
+    assert text.startswith(b"n\\xe4me \\u6f22")
+
+
+def test_without_stdout_a_command_does_what_it_is_to_do_and_says_its_faults(tmp_path: Path) -> None:
+    assert shell(f"{HAUL} list >&-", tmp_path).returncode == 0
+    refused = shell(f"{HAUL} list --state quued <&- >&-", tmp_path)
+    assert (refused.returncode, b"there is no state 'quued'" in refused.stderr) == (2, True)
+
+
+def test_a_full_disk_behind_stdout_is_told_in_words(tmp_path: Path) -> None:
+    for command in ("--help", "baseline list --json"):
+        full = shell(f"{HAUL} {command} >/dev/full", tmp_path)
+        assert (full.returncode, b"Traceback" in full.stderr) == (1, False)
+        assert b"No space left on device" in full.stderr
+
+
+def test_wrong_usage_is_one_json_document_with_json_and_words_without(tmp_path: Path) -> None:
+    wrong = shell(f"{HAUL} list --limit many --json", tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (2, b"")
+    document = json.loads(wrong.stderr)
+    assert (document["exit"], "--limit" in document["detail"]) == (2, True)
+    assert b"list -h' for help" in shell(f"{HAUL} list --limit many", tmp_path).stderr
