@@ -15,8 +15,11 @@ from worker.notation.bandwidth import EXAMPLE, Budget, read_budget
 from worker.ports import EngineSnapshot, Services
 
 
-def bandwidth(services: Services) -> dict[str, Any]:
+def bandwidth(services: Services, *, taken_back: str | None = None) -> dict[str, Any]:
     """The budget in force, what each engine has of it, and how the tiers' and users' own budgets are used; JSON values.
+
+    Args:
+        taken_back: what was set at run time a moment ago: owners that still tell of it have not looked since.
 
     Raises:
         Transient: the store does not answer. Without Redis the engines are shown without what they take.
@@ -27,7 +30,8 @@ def bandwidth(services: Services) -> dict[str, Any]:
     except Transient:
         seen = {}
     told = next((snapshot for snapshot in seen.values() if snapshot.zone), None)  # this process may have other settings than the owners
-    written = str(set_now) if set_now is not None else told.budget if told else services.settings.bandwidth
+    of_settings = told.budget if told and told.budget != taken_back else services.settings.bandwidth
+    written = str(set_now) if set_now is not None else of_settings
     zone = ZoneInfo(told.zone if told else services.settings.timezone)
     now = datetime.fromtimestamp(services.clock.time(), zone)
     budget = read_budget(written)
@@ -57,6 +61,7 @@ def set_bandwidth(services: Services, schedule: str | None) -> dict[str, Any]:
         Rejected: it cannot be understood; two windows that overlap are both named.
         Transient: the store does not answer.
     """
+    before = services.store.limits().get(SCHEDULE)
     if schedule is None:
         services.store.set_limits({}, drop=[SCHEDULE])
     else:
@@ -64,7 +69,7 @@ def set_bandwidth(services: Services, schedule: str | None) -> dict[str, Any]:
     with contextlib.suppress(Transient):  # they look every few seconds anyway
         for engine in services.engines:
             services.coordinator.wake(engine)
-    return bandwidth(services)
+    return bandwidth(services, taken_back=str(before) if before is not None else None)
 
 
 def checked(schedule: str) -> str:

@@ -23,5 +23,6 @@ def main() -> None:
         streams.silence()
         sys.exit(0)
     except Exception as error:
-        fault = streams.stdout_fault() if isinstance(error, OSError) else None
-        sys.exit(report(OSError(error.errno, fault, "standard output") if fault and isinstance(error, OSError) else error, as_json=as_json))
+        if isinstance(error, OSError) and not error.filename:
+            streams.silence()
+        sys.exit(report(error, as_json=as_json))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Annotated
+
 import typer
 
 from worker.cli import advice, backup, bandwidth, baseline, cache, get, jobs, limits, roles, schedule, status, store, watch
@@ -17,6 +20,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 engines = typer.Typer(name="engines", help="The download engines.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"haul {version('haul')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def haul(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
+) -> None:
+    """Download jobs that survive a bad night."""
+
 
 app.command()(get.get)
 app.command()(roles.up)

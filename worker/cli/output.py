@@ -134,7 +134,7 @@ def _words(error: BaseException) -> str:
     if hasattr(error, "format_message"):
         return str(error.format_message())
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return f"{error.filename or 'cannot write'}: {error.strerror}"
     return str(error) or "given up"
 
 

@@ -106,11 +106,16 @@ def history(name: AnyName = None, limit: Limit = 50, as_json: options.Json = Fal
 
 def _lines(services: Services, name: str | None, limit: int) -> list[Run]:
     from beat_schedule import CLOCK
+    from worker.jobs.errors import NotFound
     from worker.maintenance.backup import standing as backups
 
+    names = tuple(dict.fromkeys((*CLOCK, *backups.NAMES)))
     if name is not None:
-        return services.store.runs(name, limit)
-    found = services.store.latest_runs(tuple(dict.fromkeys((*CLOCK, *backups.NAMES))), limit)
+        lines = services.store.runs(name, limit)
+        if not lines and name not in names:  # one that is done no more has its lines still
+            raise NotFound("name", f"there is no work {name!r} in the ledger", fix=f"one of: {', '.join(sorted(names))}")
+        return lines
+    found = services.store.latest_runs(names, limit)
     return sorted((line for lines in found.values() for line in lines), key=lambda line: line.started_at, reverse=True)[:limit]
 
 

@@ -30,16 +30,6 @@ def speaks_unicode() -> bool:
     return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
 
 
-def stdout_fault() -> str | None:
-    """Why what was printed could not be written, and from here on is dropped; None when it was written."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        silence()
-        return error.strerror or "cannot be written"
-    return None
-
-
 def silence() -> None:
     """Drop what is still to be printed, so that the end of the process finds no fault in it again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
