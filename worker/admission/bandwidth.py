@@ -14,6 +14,9 @@ from worker.jobs.tiers import Limits
 from worker.notation.bandwidth import EXAMPLE, Budget, read_budget
 from worker.ports import EngineSnapshot, Services
 
+#: Characters of a budget; each hour of the week with a rate of its own takes half as many.
+SCHEDULE_MAX = 10_000
+
 
 def bandwidth(services: Services, *, taken_back: str | None = None) -> dict[str, Any]:
     """The budget in force, what each engine has of it, and how the tiers' and users' own budgets are used; JSON values.
@@ -74,6 +77,8 @@ def set_bandwidth(services: Services, schedule: str | None) -> dict[str, Any]:
 
 def checked(schedule: str) -> str:
     """The text of a budget, if it is one. Raises Rejected."""
+    if len(schedule) > SCHEDULE_MAX:
+        raise Rejected("schedule", f"is longer than {SCHEDULE_MAX} characters", fix=f"for example {EXAMPLE}")
     try:
         if read_budget(schedule) is None:
             raise Rejected("schedule", "is empty", fix=f"for example {EXAMPLE}; clear it to take back what was set")

@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from worker import logs
 from worker.api.schemas import EventsQuery
-from worker.jobs.errors import Transient
+from worker.jobs.errors import Rejected, Transient
 from worker.ports import Coordinator, StreamReset
 
 log = logs.get(__name__)
@@ -64,12 +64,14 @@ class Viewers:
         grown = self._grown
         try:
             first = await self._read(last_event_id or None)
-        except BaseException:
+        except BaseException as error:
             self._left()
+            if isinstance(error, Rejected):
+                raise Rejected("Last-Event-ID", error.detail, fix="send the `id` that came last, or leave the header out") from None
             raise
         if self._tail is None or self._tail.done():
             self._tail = asyncio.create_task(self._follow())
-        return _EventStream(self._frames(first, grown, query.user), self._left)
+        return EventStream(self._frames(first, grown, query.user), self._left)
 
     def close(self) -> None:
         """End every stream; to be called on the event loop."""
@@ -125,7 +127,7 @@ class Viewers:
         self._watching -= 1
 
 
-class _EventStream(StreamingResponse):
+class EventStream(StreamingResponse):
     """Ends when the viewer goes, or takes nothing for `SEND_TIMEOUT_S`; calls `left` in any case."""
 
     media_type = "text/event-stream"
@@ -135,6 +137,7 @@ class _EventStream(StreamingResponse):
         self._left = left
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send to the end, and tell that the viewer has left."""
         try:
             with contextlib.suppress(TimeoutError):
                 await super().__call__(scope, receive, send)
@@ -142,6 +145,8 @@ class _EventStream(StreamingResponse):
             self._left()
 
     async def stream_response(self, send: Send) -> None:
+        """As the framework does, with a bound on each part."""
+
         async def timed(message: Message) -> None:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 await send(message)

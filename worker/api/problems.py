@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from worker.jobs.errors import Conflict, NoRoom, NotFound, Rejected, Transient
 
@@ -100,6 +101,20 @@ async def _invalid(_request: Request, error: Exception) -> ProblemResponse:
     return ProblemResponse(422, f"{field}: {message}", field=field, fix=fix)
 
 
-async def _http(_request: Request, error: Exception) -> ProblemResponse:
+async def _http(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, HTTPException)
-    return ProblemResponse(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+    status, headers = error.status_code, dict(error.headers or {})
+    if status == 405:
+        allowed = ", ".join(sorted(_methods(request)))
+        return ProblemResponse(status, f"{request.method} is none of its methods", fix=allowed, headers={**headers, "Allow": allowed})
+    if status == 404:
+        return ProblemResponse(status, "there is no such path", field="path", fix="/docs lists the paths", headers=headers)
+    if status == 400:  # by the framework alone, of a body that it could not read
+        return ProblemResponse(status, "body: cannot be read as JSON", field="body", fix="send a JSON object in UTF-8", headers=headers)
+    return ProblemResponse(status, str(error.detail), headers=headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """Of every route of the path; the framework names those of the first one only."""
+    routes = (route for route in request.app.routes if isinstance(route, Route))
+    return {method for route in routes if route.path_regex.match(request.url.path) for method in route.methods or ()}

@@ -14,12 +14,13 @@ import uvicorn
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
 
 from worker import logs
 from worker.api import problems
 from worker.api.auth import KeyRequired, LoopbackOnly, is_loopback
 from worker.api.edge import Bounded, Watched
-from worker.api.events import Viewers
+from worker.api.events import EventStream, Viewers
 from worker.api.health import Health
 from worker.api.jobs import Jobs
 from worker.api.schemas import BandwidthView, EngineList, JobList, JobView, LimitsView, QueueView, WhyView
@@ -105,12 +106,14 @@ def _add_routes(app: FastAPI, jobs: Jobs, *, keyed: bool) -> None:
     route("GET", "/v1/limits/{user:path}", jobs.limits, LimitsView)
     route("GET", "/v1/bandwidth", jobs.bandwidth, BandwidthView)
     route("PUT", "/v1/bandwidth", jobs.set_bandwidth, BandwidthView)
-    route("GET", "/v1/events", app.state.viewers.watch)
+    route("GET", "/v1/events", app.state.viewers.watch, status_code=200, response_class=EventStream)
 
 
 def _add_probes(app: FastAPI, health: Health) -> None:
-    for path, endpoint in {"/health": health.health, "/ready": health.ready, "/metrics": health.metrics}.items():
-        app.add_api_route(path, endpoint, methods=["GET"], response_model=None, tags=["operation"])
+    for path, endpoint in {"/health": health.health, "/ready": health.ready}.items():
+        down: dict[int | str, Any] = {503: {**_PROBLEMS["default"], "description": "What is down, in words"}}
+        app.add_api_route(path, endpoint, methods=["GET"], response_model=None, tags=["operation"], responses=down)
+    app.add_api_route("/metrics", health.metrics, methods=["GET"], response_class=PlainTextResponse, tags=["operation"])
 
 
 _PROBLEMS: Mapping[int | str, Any] = {

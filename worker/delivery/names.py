@@ -6,8 +6,10 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePath, PurePosixPath
 
+from worker.jobs.requests import CONTROL_CHARACTERS
+
 NAME_BYTES_MAX = 255
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
+_UNSAFE = re.compile(rf"[{CONTROL_CHARACTERS}/\\]")
 
 
 def safe_name(name: str, bytes_max: int = NAME_BYTES_MAX) -> str:

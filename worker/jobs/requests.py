@@ -41,7 +41,9 @@ _INFOHASH = re.compile(r"urn:btih:([0-9a-fA-F]{40}|[A-Za-z2-7]{32})|urn:btmh:122
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
 _RANGE = re.compile(r"([0-9]{1,6})(?:\s*-\s*([0-9]{1,6}))?")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+#: Control characters, what ends a line, and what turns the direction of writing around: `photo` + U+202E + `gpj.exe` reads as a picture.
+CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+_CONTROL = re.compile(f"[{CONTROL_CHARACTERS}]")
 
 
 def parse(spec: Mapping[str, Any], *, owner: bool = False) -> Request:
@@ -245,7 +247,9 @@ def _priority(value: Any) -> int:
     except (TypeError, ValueError):
         priority = -1
     if not 0 <= priority <= PRIORITY_MAX:
-        raise Rejected("priority", f"{value!r} is out of range", fix=f"a whole number from 0 to {PRIORITY_MAX}, larger goes first")
+        raise Rejected(
+            "priority", f"{repr(value)[:SHOWN_MAX]} is out of range", fix=f"a whole number from 0 to {PRIORITY_MAX}, larger goes first"
+        )
     return priority
 
 
@@ -261,7 +265,7 @@ def _ratio(value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         ratio = -1.0
     if not 0 <= ratio <= SEED_RATIO_MAX:
-        raise Rejected("seed_ratio", f"{value!r} is out of range", fix=f"a number from 0 to {SEED_RATIO_MAX:g}")
+        raise Rejected("seed_ratio", f"{repr(value)[:SHOWN_MAX]} is out of range", fix=f"a number from 0 to {SEED_RATIO_MAX:g}")
     return ratio
 
 
