@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from worker import __path__ as package
 
 HAUL = f"{shlex.quote(sys.executable)} -m worker.cli"
@@ -29,8 +31,9 @@ def shell(command: str, tmp_path: Path, **environment: str) -> subprocess.Comple
     return subprocess.run(["sh", "-c", command], env={**os.environ, **own}, cwd=root, capture_output=True, timeout=120, check=False)
 
 
-def test_a_name_that_a_terminal_cannot_show_ends_no_command_and_json_stays_json(tmp_path: Path) -> None:
-    printed = shell(f"{shlex.quote(sys.executable)} -c {shlex.quote(PRINTING)}", tmp_path, PYTHONIOENCODING="ascii")
+@pytest.mark.parametrize("narrow", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+def test_a_name_that_a_terminal_cannot_show_ends_no_command_and_json_stays_json(tmp_path: Path, narrow: dict[str, str]) -> None:
+    printed = shell(f"{shlex.quote(sys.executable)} -c {shlex.quote(PRINTING)}", tmp_path, **narrow)
     assert (printed.returncode, printed.stderr) == (0, b"")
     document, text = printed.stdout.split(b"\n")
     assert json.loads(document) == NAME
