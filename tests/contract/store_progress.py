@@ -40,6 +40,18 @@ class ProgressSuite(StoreFixtures):
         store.record_progress({job.id: Progress(9, 10, 2), "no such job": Progress()}, lease)
         assert store.get([job.id])[job.id].progress == Progress(5, 10, 2)
 
+    def test_the_owner_of_an_engine_says_nothing_of_jobs_that_went_to_another(self, store: JobStore) -> None:
+        job, gone = downloading(store, "stays"), downloading(store, "goes")
+        lease = lease_of(store)
+        store.record_progress({gone.id: Progress(9, 10, 2)}, lease)
+        back = change(store, gone, gone.moved(State.QUEUED, NOW, "it goes on elsewhere", attempt=2))
+        change(store, back, admitted(back, "other"))
+        store.record_progress({gone.id: Progress(0, 10)}, lease_of(store, "admit"))
+        store.record_progress({job.id: Progress(4, 10, 2), gone.id: Progress(9, 10, 2)}, lease)
+        assert {found.id: found.progress.done for found in store.get([job.id, gone.id]).values()} == {job.id: 4, gone.id: 0}
+        store.record_progress({gone.id: Progress(1, 10)}, lease_of(store, "engine:other"))
+        assert store.get([gone.id])[gone.id].progress.done == 1
+
     def test_every_reading_query_shows_progress(self, store: JobStore) -> None:
         job = downloading(store, "k")
         store.record_progress({job.id: Progress(5, 10, 2)}, lease_of(store))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.contract.store_jobs import WAIT_S, a_job, until
+from tests.contract.store_jobs import WAIT_S, a_job, admitted, until
 from worker.jobs.errors import LeaseLost, Transient
 from worker.jobs.model import Progress
 from worker.jobs.states import State
@@ -90,14 +90,16 @@ def test_each_lease_has_its_own(store: Store, metrics: Metrics) -> None:
     assert store.written[3:] == [("engine:a", {"engine:a": ONE})]
 
 
-def test_what_is_kept_is_shown_but_not_of_a_job_that_ended(store: Store, metrics: Metrics) -> None:
-    progress, job = held(store, metrics), a_job("k")
+def test_what_is_kept_is_shown_but_not_of_a_job_that_ended_or_went_elsewhere(store: Store, metrics: Metrics) -> None:
+    progress, job = held(store, metrics), admitted(a_job("k"), "a")
     progress.put({}, LEASE)
     progress.put({job.id: TWO}, LEASE)
     assert progress.shown([job])[0].progress == TWO
     ended = job.moved(State.CANCELLED, 1.0, "cancelled")
     assert progress.shown([ended]) == [ended]
     assert progress.shown([a_job("other")]) == [a_job("other")]
+    elsewhere = admitted(a_job("k"), "b")
+    assert progress.shown([elsewhere]) == [elsewhere]
     progress.flush()
     assert progress.shown([job]) == [job]
     progress.close()

@@ -22,10 +22,11 @@ from worker.ports.figures import Promised, Usage
 from worker.ports.ledger import Ledger, Run
 from worker.ports.services import SWEEPER, Clock, FixedPool, Notifier, Nudger, Pool, Services, Step, Tiers
 from worker.ports.snapshot import EngineSnapshot
-from worker.ports.store import Applied, Change, Drain, Inserted, JobFilter, JobStore, Lease, Page, new_mark
+from worker.ports.store import ENGINE_LEASE, Applied, Change, Drain, Inserted, JobFilter, JobStore, Lease, Page, new_mark
 from worker.ports.torrents import TorrentPage
 
 __all__ = [
+    "ENGINE_LEASE",
     "SWEEPER",
     "Again",
     "Applied",

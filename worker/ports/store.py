@@ -15,6 +15,9 @@ from worker.ports.figures import Promised, Usage
 from worker.ports.ledger import Ledger
 from worker.ports.torrents import Torrents
 
+#: What the names of leases of engines begin with; the engine's follows.
+ENGINE_LEASE = "engine:"
+
 
 def new_mark() -> str:
     """A name for one write, as no other has."""
@@ -29,6 +32,11 @@ class Lease:
     owner: str
     token: int
     until: float
+
+    @property
+    def engine(self) -> str | None:
+        """The engine that is owned under it; None when it is of something else."""
+        return self.name.removeprefix(ENGINE_LEASE) if self.name.startswith(ENGINE_LEASE) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,9 @@ class JobStore(Ledger, Torrents, Protocol):
 
     def record_progress(self, rows: Mapping[str, Progress], lease: Lease) -> None:
         """Set the progress of jobs that are not terminal; versions stay. Raises LeaseLost as `apply` does.
+
+        Under the lease of an engine only that of jobs whose transfer is there: an owner that is late says nothing of those that went on
+        elsewhere.
 
         A store that batches writes may keep it back for a moment (`batching`): this process sees it at once, others before
         they see any later change of the job; after a crash the last of it may be missing.

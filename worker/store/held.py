@@ -87,12 +87,12 @@ class HeldProgress:
             self.flush()
 
     def shown(self, jobs: Iterable[Job]) -> list[Job]:
-        """The jobs with the progress that is kept for them; an ended one's is never written."""
+        """The jobs with the progress that is kept for them; that of one that has ended, or went to another engine, is never written."""
         if not self._held:
             return list(jobs)
         with self._lock:
-            kept = {id: row for held in self._held.values() for id, row in held.rows.items()}
-        return [replace(job, progress=kept[job.id]) if job.id in kept and not job.terminal else job for job in jobs]
+            kept = {id: (row, held.lease.engine) for held in self._held.values() for id, row in held.rows.items()}
+        return [replace(job, progress=kept[job.id][0]) if job.id in kept and _is_of(job, kept[job.id][1]) else job for job in jobs]
 
     def flush_of(self, ids: Collection[str]) -> None:
         """Write what is kept of these jobs, and all that is kept with it. Raises as `flush`."""
@@ -194,6 +194,11 @@ class HeldProgress:
             self._meter.written(len(rows), now - begun)
             with self._lock:
                 self._written_at[key_of(lease)] = now
+
+
+def _is_of(job: Job, engine: str | None) -> bool:
+    """Whether progress is written that the owner of this engine, or of none, tells of the job."""
+    return not job.terminal and (engine is None or (job.transfer is not None and job.transfer.engine == engine))
 
 
 def key_of(lease: Lease) -> Key:

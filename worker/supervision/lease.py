@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from worker.jobs.errors import LeaseLost, Transient
 from worker.limits import LEASE_GIVE_UP_S, LEASE_RENEW_S, LEASE_S
-from worker.ports import Engine, Fault, FoundFile, JobStore, Lease, Order
+from worker.ports import ENGINE_LEASE, Engine, Fault, FoundFile, JobStore, Lease, Order
 
 
 def engine_lease(engine: str) -> str:
     """The name of the lease under which an engine is owned."""
-    return f"engine:{engine}"
+    return f"{ENGINE_LEASE}{engine}"
 
 
 def _since_boot() -> float:

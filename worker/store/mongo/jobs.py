@@ -71,8 +71,8 @@ class MongoJobs:
 
     def record_progress(self, rows: Mapping[str, Progress], lease: Lease) -> None:
         """See `JobStore.record_progress`."""
-        until_ms = self._leases.until_ms(lease)
-        if self._jobs.update([queries.set_progress(id, progress, until_ms) for id, progress in rows.items()]) < len(rows):
+        until_ms, engine = self._leases.until_ms(lease), lease.engine
+        if self._jobs.update([queries.set_progress(id, progress, until_ms, engine) for id, progress in rows.items()]) < len(rows):
             self._leases.until_ms(lease)
 
     def at_engine(self, engine: str) -> list[Job]:

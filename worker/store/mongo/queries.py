@@ -59,9 +59,7 @@ INDEXES: Mapping[str, tuple[IndexModel, ...]] = {
             partialFilterExpression={"at_engine": {"$exists": True}},
         ),
         IndexModel(
-            [("at_engine", ASCENDING), ("changed", ASCENDING)],
-            name="jobs_needing_owner",
-            partialFilterExpression={"needs_owner": True},
+            [("at_engine", ASCENDING), ("changed", ASCENDING)], name="jobs_needing_owner", partialFilterExpression={"needs_owner": True}
         ),
         IndexModel([("changed", ASCENDING)], name="jobs_unsent", partialFilterExpression={"untold": {"$exists": True}}),
         IndexModel(
@@ -124,9 +122,10 @@ def apply(change: Change, place: int, op: ObjectId, until_ms: int | None) -> Upd
     return UpdateOne({"_id": old.id, "version": old.version, "state": old.state.value} | within(until_ms), update)
 
 
-def set_progress(id: str, progress: Progress, until_ms: int) -> UpdateOne:
-    """The progress of a job that is not terminal."""
-    return UpdateOne({"_id": id, "state": {"$in": sorted(LIVE)}} | within(until_ms), {"$set": {"progress": asdict(progress)}})
+def set_progress(id: str, progress: Progress, until_ms: int, engine: str | None) -> UpdateOne:
+    """The progress of a job that is not terminal, and at this engine when one is given."""
+    where = {"_id": id, "state": {"$in": sorted(LIVE)}} | (at_engine(engine) if engine else {}) | within(until_ms)
+    return UpdateOne(where, {"$set": {"progress": asdict(progress)}})
 
 
 def mark_sent(id: str, sent: int) -> UpdateOne:

@@ -49,7 +49,7 @@ class SqliteJobs:
 
     def record_progress(self, rows: Mapping[str, Progress], lease: Lease) -> None:
         """See `JobStore.record_progress`."""
-        documents = [{"id": id, "document": to_json(asdict(progress))} for id, progress in rows.items()]
+        documents = [{"id": id, "engine": lease.engine, "document": to_json(asdict(progress))} for id, progress in rows.items()]
         with self._file.changing(lease=lease) as (connection, _):
             connection.executemany(queries.SET_PROGRESS, documents)
 

@@ -33,7 +33,7 @@ APPLY = """
 """
 SET_PROGRESS = f"""
     INSERT INTO progress (seq, document)
-    SELECT seq, :document FROM jobs WHERE id = :id AND state NOT IN ({_TERMINAL})
+    SELECT seq, :document FROM jobs WHERE id = :id AND state NOT IN ({_TERMINAL}) AND engine IS coalesce(:engine, engine)
     ON CONFLICT (seq) DO UPDATE SET document = excluded.document
 """  # noqa: S608 - all that is put together in this module are its own constants
 FIRST_PROGRESS = "INSERT INTO progress (seq, document) SELECT seq, :document FROM jobs WHERE id = :id"
