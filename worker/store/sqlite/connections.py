@@ -15,6 +15,7 @@ from worker.jobs.errors import Transient
 from worker.store.advisor import Advisor
 from worker.store.outage import Outage
 from worker.store.sqlite.schema import check_file
+from worker.store.sqlite.turn import wait_for_turn
 from worker.store.sqlite.watch import Asker, Watched
 
 #: How long a call waits for other processes.
@@ -71,6 +72,7 @@ class Connections:
             self._readers.put(None)
         with self._mapped():
             self._writer = self._connect()
+            self._writer.execute("PRAGMA busy_timeout = 0")  # `wait_for_turn` waits
         if advisor:
             advisor.asks(Asker(self.reading))
 
@@ -149,7 +151,7 @@ class Connections:
         locked: Transient | None = None
         try:
             with self._mapped():
-                self._writer.execute("BEGIN IMMEDIATE")
+                wait_for_turn(lambda: self._writer.execute("BEGIN IMMEDIATE"), BUSY_S)
         except Transient as error:
             locked = error
             raise

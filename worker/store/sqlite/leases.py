@@ -16,7 +16,9 @@ class SqliteLeases:
         self._file = file
 
     def acquire_lease(self, name: str, owner: str, ttl_s: float) -> Lease | None:
-        """See `JobStore.acquire_lease`."""
+        """See `JobStore.acquire_lease`. Those who ask in vain write nothing: many may ask often, and keep nobody from writing."""
+        if self._is_anothers(name, owner):
+            return None
         with self._file.changing() as (connection, _):
             now = self._file.now()
             holder, token, end = connection.execute(queries.LEASE, {"name": name}).fetchone() or (None, 0, 0.0)
@@ -41,3 +43,8 @@ class SqliteLeases:
             row = connection.execute(queries.LEASE, {"name": lease.name}).fetchone()
             if row and row[:2] == (lease.owner, lease.token):
                 connection.execute(queries.SET_LEASE, asdict(lease) | {"owner": None, "until": 0.0})
+
+    def _is_anothers(self, name: str, owner: str) -> bool:
+        with self._file.reading() as connection:
+            holder, _, end = connection.execute(queries.LEASE, {"name": name}).fetchone() or (None, 0, 0.0)
+        return holder not in (None, owner) and end > self._file.now()
