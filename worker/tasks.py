@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, cast
 
 from celery import Task, shared_task
@@ -10,6 +11,7 @@ from beat_schedule import CLOCK, EXPIRES_S
 from worker import pipeline, tries
 from worker.celery import HaulApp, sender
 from worker.jobs.errors import Rejected, Transient
+from worker.maintenance import stand_in
 from worker.maintenance.timetable import Timetable
 from worker.ports import Services, Step
 
@@ -93,6 +95,8 @@ def sweep(self: StepTask) -> None:
 @shared_task(name="haul.clock", base=StepTask, bind=True)
 def clock(self: StepTask) -> None:
     """Send a message for each work that is due by the ledger, whether or not beat did; one that was missed is written down."""
+    with contextlib.suppress(Transient):  # a stand-in looks once more
+        stand_in.looked(self.services.coordinator)
     send = sender(self.app, EXPIRES_S)
     for name in Timetable.of(CLOCK, self.services).look(self.services):
         send(f"haul.maintenance.{name}")

@@ -22,6 +22,7 @@ from worker.engines.registry import build_engines
 from worker.failpoints import Failpoints
 from worker.jobs.errors import Transient
 from worker.limits import CACHE_SHARED_BYTES
+from worker.maintenance.stand_in import StandIn
 from worker.metrics import Metrics
 from worker.notify.stream import StreamNotifier
 from worker.pools import POOLS
@@ -173,17 +174,29 @@ def engine_defaults(settings: Settings) -> Defaults:
     return Defaults(volume(settings), settings.slots, settings.data_dir, settings.connections_per_host)
 
 
-def build_supervisor(services: Services) -> Supervisor:
+def build_supervisor(services: Services, look: Callable[[], object] | None = None) -> Supervisor:
     """The loops of a supervisor over these services.
+
+    Args:
+        look: has the clock looked at, and may raise `Transient`; called while no beat does that.
 
     Raises:
         SettingsError: it is to run guarded engines only, and one is not proved to be.
     """
+    sweep: Callable[[Services], object] = pipeline.sweep
+    if look is not None:
+        sweep = partial(_sweep_and_stand_in, StandIn(services.coordinator, look))
     if services.settings.egress != "strict":
-        return Supervisor(services, pipeline.sweep)
+        return Supervisor(services, sweep)
     proofs = guard.Proofs(services.settings)
     guard.require(services, proofs)
-    return Supervisor(services, pipeline.sweep, proofs.unproved)
+    return Supervisor(services, sweep, proofs.unproved)
+
+
+def _sweep_and_stand_in(beat: StandIn, services: Services) -> object:
+    found = pipeline.sweep(services)
+    beat.stand_in()
+    return found
 
 
 def volume(settings: Settings) -> Path:

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from celery import bootsteps
@@ -79,13 +80,20 @@ def _say(text: str) -> None:
         os.write(2, f"haul: {text}\n".encode())  # the stream that belongs to it may be in the middle of a write
 
 
+def _send(app: Any, task: str, *arguments: object) -> None:
+    """Send a task by name, or not, when the broker does not take it at once."""
+    with contextlib.suppress(OperationalError, OSError):
+        app.send_task(task, arguments, expires=EXPIRES_S, retry=False, ignore_result=True)
+
+
 class SupervisorStep(bootsteps.StartStopStep):
     """The supervisor inside a worker; never in a prefork parent, which must not have threads when it forks."""
 
     requires = ("celery.worker.components:Pool",)
 
-    def __init__(self, parent: Any, supervise: bool = False, **options: Any) -> None:
+    def __init__(self, parent: Any, supervise: bool = False, lasting: bool = True, **options: Any) -> None:
         self._supervisor: Any = None
+        self._lasting = lasting
         super().__init__(parent, **options)
         self.enabled = supervise
         pool = parent.pool_cls.__module__
@@ -104,7 +112,9 @@ class SupervisorStep(bootsteps.StartStopStep):
             _say(f"{error}; start the worker again when it is back")
             raise SystemExit(EX_UNREACHABLE) from None
         try:
-            self._supervisor = parent.supervisor = wiring.build_supervisor(services)
+            self._supervisor = parent.supervisor = wiring.build_supervisor(
+                services, partial(_send, parent.app, "haul.clock") if self._lasting else None
+            )
         except SettingsError as error:
             _say(str(error))
             raise SystemExit(EX_USAGE) from None
@@ -159,9 +169,7 @@ class StartStep(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         """Send them, to be taken when those that make a worker busy at its start are over."""
         for name in (name for name, entry in CLOCK.items() if entry.get("at_start")):
-            with contextlib.suppress(OperationalError, OSError):  # the cache fills without it, too
-                task = f"haul.maintenance.{name}"
-                parent.app.send_task(task, [True], expires=EXPIRES_S, retry=False, ignore_result=True)
+            _send(parent.app, f"haul.maintenance.{name}", True)  # the cache fills without it, too
 
 
 class ApiStep(bootsteps.StartStopStep):

@@ -8,6 +8,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,12 +61,14 @@ def supervise() -> None:
     settings = _settings().connected()
     stop = threading.Event()
     with bounded_drain(stop.set, lambda: None):
+        from beat_schedule import EXPIRES_S
         from worker import wiring
         from worker.celery import create_app, sender
 
         # Its sweeper sends the nudges of all processes that do not load Celery.
-        with contextlib.closing(wiring.build(settings, sender(create_app(settings)))) as services:
-            supervisor = wiring.build_supervisor(services)
+        app = create_app(settings)
+        with contextlib.closing(wiring.build(settings, sender(app))) as services:
+            supervisor = wiring.build_supervisor(services, partial(sender(app, EXPIRES_S), "haul.clock"))
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: stop.set())
             supervisor.start()
