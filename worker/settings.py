@@ -87,6 +87,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
     key_prefix: str = "haul"
+    installation: str = Field(default="", pattern=r"^[a-z0-9]{0,16}$")
     cache_url: SecretStr = SecretStr("")
     cache_bytes: Annotated[int, BeforeValidator(size_or_none)] = CACHE_BYTES
     bandwidth: str = ""

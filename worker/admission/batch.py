@@ -142,7 +142,8 @@ class Batch:
         kept = job.transfer if job.transfer and job.transfer.engine == engine else None
         moves = job.transfer is not None and kept is None
         attempt = job.attempt + (moves and job.at_attempt)  # the engine that has this attempt is drained, or gone
-        id, turn = (job.transfer.id, job.transfer.turn) if job.transfer else (own_id(job.id, job.handed), 0)
+        own = own_id(job.id, job.handed, self._services.settings.installation)
+        id, turn = (job.transfer.id, job.transfer.turn) if job.transfer else (own, 0)
         directory = kept.directory if kept else work_directory(self._services.engines[engine].directory, id, engine)
         transfer = Transfer(id, engine, attempt, directory, self._now + SUBMIT_WINDOW_S, turn)
         text = None if job.reason in TRIED_AGAIN else f"admitted to {engine}"  # it may come back many times

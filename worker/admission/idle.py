@@ -18,7 +18,7 @@ from worker.jobs.model import Job, Progress
 from worker.jobs.needs import expected
 from worker.jobs.retries import span
 from worker.jobs.states import IN_SLOT, Reason, State, Want
-from worker.jobs.transfer import maker
+from worker.jobs.transfer import is_of, maker
 from worker.notation.sizes import size_text
 from worker.ports import Applied, Change, Lease, Services
 
@@ -142,6 +142,7 @@ def _left_behind(services: Services, names: Sequence[str]) -> tuple[list[Job], b
     for name in names:
         with contextlib.suppress(OSError), os.scandir(os.path.join(services.engines[name].directory, WORK)) as entries:
             found.update(itertools.islice((entry.name for entry in entries if os.path.isdir(os.path.join(entry, name))), LOOK_MAX))
+    found = {id for id in found if is_of(id, services.settings.installation)}
     makers, holders = services.store.get({maker(id) for id in found}), services.store.holding(found) if found else []
     held = {job.transfer.id for job in holders if job.transfer}
     failed = [job for job in holders if job.state is State.FAILED and job.transfer and job.transfer.engine in names]

@@ -29,11 +29,22 @@ class Transfer:
     size: int | None = None
 
 
-def own_id(job: str, handed: int) -> str:
-    """The id of a job's next transfer of its own: never that of one which other jobs may hold by now."""
+def own_id(job: str, handed: int, installation: str = "") -> str:
+    """The id of a job's next transfer of its own: never that of one which other jobs may hold by now.
+
+    Args:
+        installation: in whose name engines are used, which others may use, too; the same user and key make the same job there.
+    """
+    if installation:
+        return f"{job}-{handed}-{installation}"
     return f"{job}-{handed}" if handed else job
 
 
 def maker(transfer: str) -> str:
     """The id of the job that a transfer was made for."""
     return transfer.partition("-")[0]
+
+
+def is_of(transfer: str, installation: str) -> bool:
+    """Whether a transfer was begun under this name; what another installation has at an engine, or on its volume, is none of ours."""
+    return "".join(transfer.split("-")[2:]) == installation

@@ -236,7 +236,7 @@ class _Round:
         """True while anything lies on the disk that only this record tells of: an engine's work, or files that are to go by their age."""
         if job.state is State.FAILED and job.transfer is not None:
             return True
-        names = [own_id(job.id, handed) for handed in range(job.handed + 1)]
+        names = [own_id(job.id, handed, name) for handed in range(job.handed + 1) for name in {"", self.settings.installation}]
         if any(Path(volume, WORK, name).exists() for volume in self.volumes for name in names):
             return True
         to_go = bool(self.settings.keep_files_days or self.settings.keep_user_bytes)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from worker import logs
 from worker.jobs.model import Job
-from worker.jobs.transfer import maker
+from worker.jobs.transfer import is_of, maker
 from worker.ports import Lease, Poll, Services
 from worker.supervision.corrections import Action, Corrections
 from worker.supervision.lease import Fenced
@@ -44,7 +44,9 @@ class Reconciler:
         Args:
             unwatched: handles of the poll that the owner does not watch.
         """
-        ours = {handle: transfer for handle in unwatched if (transfer := poll.items[handle].transfer) is not None}
+        mine = self._services.settings.installation
+        found = {handle: poll.items[handle].transfer for handle in unwatched}
+        ours = {handle: transfer for handle, transfer in found.items() if transfer is not None and is_of(transfer, mine)}
         strange = set(unwatched) - ours.keys()
         self.foreign = len(strange)
         self._services.metrics.engine_foreign.labels(self._engine.name).set(len(strange))

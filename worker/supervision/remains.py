@@ -8,7 +8,7 @@ from pathlib import Path
 
 from worker.jobs.directories import WORK, delete_work_directory, is_spent, work_directory
 from worker.jobs.states import State
-from worker.jobs.transfer import maker
+from worker.jobs.transfer import is_of, maker
 from worker.ports import Services
 from worker.supervision.corrections import Action, Corrections
 from worker.supervision.lease import Fenced
@@ -57,7 +57,8 @@ class Remains:
     def _next(self) -> list[str]:
         home = Path(self._engine.directory, WORK)
         try:
-            names = sorted(name for name in os.listdir(home) if name > self._after)
+            mine = self._services.settings.installation
+            names = sorted(name for name in os.listdir(home) if name > self._after and is_of(name, mine))
         except FileNotFoundError:
             return []
         self._after = names[LOOK_MAX - 1] if len(names) > LOOK_MAX else ""
