@@ -241,3 +241,35 @@ def test_a_successor_goes_on_with_the_attempt_and_within_the_window_that_the_eng
     assert (new.attempt, transfer_of(new).submit_until) == (3, 100.0 + SUBMIT_WINDOW_S)
     under_way = _succeeding(waits, replace(leader, state=State.SUBMITTING), 1.0, 100.0)
     assert (under_way.attempt, transfer_of(under_way).submit_until) == (3, 5.0)
+
+
+# ---- what the owner is asked for -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "want", "list_of"),
+    [
+        (State.SUBMITTING, Want.RUN, "submit"),
+        (State.SUBMITTING, Want.PAUSE, "shelve"),
+        (State.SUBMITTING, Want.CANCEL, "cancel"),
+        (State.DOWNLOADING, Want.RUN, None),
+        (State.DOWNLOADING, Want.PAUSE, "pause"),
+        (State.DOWNLOADING, Want.CANCEL, "cancel"),
+        (State.FINISHING, Want.RUN, None),
+        (State.PAUSED, Want.PAUSE, "stand"),
+    ],
+)
+def test_an_owner_does_what_the_record_asks_and_nothing_else(machine: Machine, state: State, want: Want, list_of: str | None) -> None:
+    todo = attend.sort([replace(in_transfer(machine), state=state, want=want)])
+    lists = ("submit", "shelve", "pause", "cancel", "stand")
+    assert [name for name in lists if getattr(todo, name)] == ([list_of] if list_of else [])
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_was_paused_while_it_was_handed_over_is_paused_unless_the_engine_has_it(machine: Machine, there: bool) -> None:
+    job = in_transfer(machine)
+    back = job.moved(State.SUBMITTING, 1.0, "again", want=Want.PAUSE)
+    machine.services.store.apply([Change(job, back)])
+    items = machine.engine.poll().items if there else {}
+    attend.shelve(machine.services, machine.engine, machine._lease, [back], items)
+    assert machine.job(job.id).state is (State.DOWNLOADING if there else State.PAUSED)
