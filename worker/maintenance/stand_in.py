@@ -31,10 +31,15 @@ class StandIn:
         self._since = monotonic()
 
     def stand_in(self) -> None:
-        """Have the clock looked at when nobody has for so long; of all stand-ins one does.
+        """Have the clock looked at when nobody has for so long; of all stand-ins one does, or rarely two.
 
         Raises:
             Transient: Redis does not answer.
         """
-        if self._monotonic() - self._since >= MISSED_S and self._coordinator.claim(LOOKED, secrets.token_hex(8), MISSED_S):
+        if self._monotonic() - self._since < MISSED_S:
+            return
+        nobody = secrets.token_hex(8)
+        if self._coordinator.claim(LOOKED, nobody, MISSED_S):
+            self._coordinator.unclaim(LOOKED, nobody)
+            looked(self._coordinator)  # in the name that a beat uses, too, so that it goes on from here when it is back
             self._look()
