@@ -35,7 +35,7 @@ class Leased(WrappedStore):
         self.leased = 0
 
     def apply(self, changes: Sequence[Change], lease: Lease | None = None) -> list[Applied]:
-        held = [change for change in changes if change.old.transfer is not None]
+        held = [change for change in changes if change.old.transfer is not None or change.new.transfer is not None]
         if lease is None:
             self.unleased += [f"{change.old.state} -> {change.new.state}" for change in held]
         self.leased += lease is not None and bool(held)
@@ -81,8 +81,11 @@ def test_an_owner_changes_nothing_that_its_engine_has_without_its_lease(machine:
     machine.services = replace(machine.services, store=store)
     machine.take_over()
     jobs = {what: in_transfer(machine, f"http://host/{what}") for what in ("fails", "ends", "stops", "goes", "vanishes", "late")}
-    leader, follower = ask(machine), ask(machine, "ben")
+    pair = [ask(machine, user) for user in ("ann", "ben")]
     begin(machine)
+    begin(machine)
+    leader, follower = sorted(pair, key=lambda id: machine.job(id).following is not None)
+    assert machine.job(follower).following
     handles = {what: machine.handle(job.id) for what, job in jobs.items()}
     machine.engine.fail(handles["fails"], Fault(Cause.NOT_FOUND, passing=False, detail="no"))
     machine.engine.complete(handles["ends"])
