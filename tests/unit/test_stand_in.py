@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.machine import Machine
 from worker import wiring
+from worker.bootsteps import SupervisorStep
 from worker.coordination.fake import FakeCoordinator
 from worker.maintenance.stand_in import MISSED_S, StandIn, looked
 
@@ -76,3 +79,18 @@ def test_the_sweeper_of_a_supervisor_that_is_told_how_looks_at_the_clock(tmp_pat
     now = MISSED_S
     supervisor._sweep_once()
     assert looks == [MISSED_S]
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_supervisor_inside_a_worker_stands_in_unless_its_end_is_near(lasting: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, list[object]]] = []
+    given: list[Callable[[], object] | None] = []
+    monkeypatch.setattr(wiring, "build_supervisor", lambda _, look: given.append(look) or SimpleNamespace(start=lambda: None))
+    app = SimpleNamespace(services=SimpleNamespace(get=lambda: None), send_task=lambda name, arguments, **_: sent.append((name, arguments)))
+    parent = SimpleNamespace(app=app, pool_cls=SimpleNamespace(__module__="celery.concurrency.thread"))
+    SupervisorStep(parent, supervise=True, lasting=lasting).start(parent)
+    [look] = given
+    assert (look is not None) == lasting
+    if look is not None:
+        look()
+    assert sent == ([("haul.clock", [])] if lasting else [])

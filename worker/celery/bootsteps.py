@@ -83,7 +83,7 @@ def _say(text: str) -> None:
 def _send(app: Any, task: str, *arguments: object) -> None:
     """Send a task by name, or not, when the broker does not take it at once."""
     with contextlib.suppress(OperationalError, OSError):
-        app.send_task(task, arguments, expires=EXPIRES_S, retry=False, ignore_result=True)
+        app.send_task(task, list(arguments), expires=EXPIRES_S, retry=False, ignore_result=True)
 
 
 class SupervisorStep(bootsteps.StartStopStep):
