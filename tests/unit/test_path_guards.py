@@ -22,6 +22,7 @@ from worker.ports import Applied, Change, Fault, Item, ItemStatus, JobStore, Lea
 from worker.sharing import _succeeding
 from worker.store.wrapped import WrappedStore
 from worker.supervision import attend, endings, settle, submission
+from worker.supervision.lease import Held
 
 RESULT = Result("/data/x", 1)
 
@@ -276,3 +277,17 @@ def test_what_was_paused_while_it_was_handed_over_is_paused_unless_the_engine_ha
     items = machine.engine.poll().items if there else {}
     attend.shelve(machine.services, machine.engine, machine._lease, [back], items)
     assert machine.job(job.id).state is (State.DOWNLOADING if there else State.PAUSED)
+
+
+def test_a_lease_is_as_old_as_the_question_not_as_the_answer(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+
+    def slow(name: str, owner: str, ttl_s: float) -> Lease:
+        nonlocal now
+        now += 7.0
+        return Lease(name, owner, 1, ttl_s)
+
+    monkeypatch.setattr(machine.services.store, "acquire_lease", slow)
+    held = Held(machine.services.store, "engine:fake", "me", lambda: now)
+    assert held.keep() is not None
+    assert held.age_s == 7.0
