@@ -125,7 +125,7 @@ def plan(entry: Entry, lines: Sequence[Run], now: float, store_now: float, *, al
         now: wall clock; `store_now` is the store's.
     """
     begun = tuple(line.slot for line in lines if line.ended_at is None)
-    believed = [line for line in lines if line.report.get("at", now) <= now + SKEW_S]
+    believed = [line for line in lines if _is_believed(line, now)]
     since = _since(believed, lines, all_lines=all_lines)
     if since is None:
         return Plan(newborn=True, begun=begun)
@@ -142,6 +142,14 @@ def plan(entry: Entry, lines: Sequence[Run], now: float, store_now: float, *, al
 def is_birth(slot: str) -> bool:
     """True for lines that say from when on a work is due."""
     return slot.partition("#")[0] == BORN
+
+
+def _is_believed(line: Run, now: float) -> bool:
+    """Whether the clock that wrote a line down was right, as far as ours tells: a slot is never taken before its time has come.
+
+    One that was taken by a wrong clock may have ended by the right one.
+    """
+    return max(line.report.get("at", now), slot_time(line.slot) or now) <= now + SKEW_S
 
 
 def _since(believed: Sequence[Run], lines: Sequence[Run], *, all_lines: bool) -> float | None:

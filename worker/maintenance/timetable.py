@@ -21,6 +21,8 @@ from worker.ports import Run, Services
 
 #: Lines of the ledger that a look at one work reads.
 LINES = 60
+#: The same once a name turns out to be there already.
+LINES_MAX = 2_000
 #: How long the end of a run is tried to be written down while the store is away; then it is as if its process had died.
 ENDING_S = 60.0
 ENDING_EVERY_S = 2.0
@@ -71,7 +73,11 @@ class Timetable:
                 return None
             self._bury(services, name)
             slot = self._planned(services, entry).due
-            return self._run_once(services, name, slot).ok if slot and services.store.claim_run(name, slot, services.owner) else None
+            if slot and not services.store.claim_run(name, slot, services.owner):
+                # Its name may stand further down, where a clock that was wrong wrote it.
+                slot = _plan(services, entry, services.store.runs(name, LINES_MAX), LINES_MAX).due
+                slot = slot if slot and services.store.claim_run(name, slot, services.owner) else None
+            return self._run_once(services, name, slot).ok if slot else None
 
     def run_at_start(self, services: Services, name: str) -> bool | None:
         """Run a work because a worker has started, unless one did so for it in the same ten minutes."""
@@ -155,9 +161,9 @@ def _write_end(write: Callable[[], None]) -> None:
             time.sleep(ENDING_EVERY_S)
 
 
-def _plan(services: Services, entry: Entry, lines: Sequence[Run] | None = None) -> Plan:
-    lines = services.store.runs(entry.name, LINES) if lines is None else lines
-    return plan(entry, lines, services.clock.time(), services.store.now(), all_lines=len(lines) < LINES)
+def _plan(services: Services, entry: Entry, lines: Sequence[Run] | None = None, of: int = LINES) -> Plan:
+    lines = services.store.runs(entry.name, of) if lines is None else lines
+    return plan(entry, lines, services.clock.time(), services.store.now(), all_lines=len(lines) < of)
 
 
 def _bear(services: Services, entry: Entry) -> None:
