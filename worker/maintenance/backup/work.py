@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from worker import logs
 from worker.failpoints import Failpoints
-from worker.jobs.errors import HaulError
+from worker.jobs.errors import HaulError, Transient
 from worker.maintenance.backup.catalogue import NEWEST, Entry
 from worker.maintenance.backup.create import create
 from worker.maintenance.backup.drill import DRILL, Drilled, drill
@@ -25,7 +25,11 @@ log = logs.get(__name__)
 
 
 def run_backup(services: Services) -> Report:
-    """Make a backup, verify and copy it, and remove those that may go. What a killed run leaves the next one removes."""
+    """Make a backup, verify and copy it, and remove those that may go. What a killed run leaves the next one removes.
+
+    Raises:
+        Transient: the store went away, or somebody else works in the directory; there is no backup, and it is worth another try.
+    """
     return _in_the_background(lambda: _backup(services))
 
 
@@ -75,6 +79,8 @@ def _backup(services: Services) -> Report:
             entry = create(settings, _archive(services), place, pace, services.failpoints)
             removed = pruned(place, pace, services.failpoints)
         return made(place, entry, removed, time.monotonic() - begun)
+    except Transient:  # a service was away, or another process worked in the directory: the slot is tried again
+        raise
     except (HaulError, SettingsError) as error:
         log.warning("the backup failed", error=str(error))
         return Report(False, str(error), {"seconds": round(time.monotonic() - begun, 3)})
@@ -103,6 +109,8 @@ def _drill(services: Services) -> Report:
                 raise
             with contextlib.suppress(OSError):
                 place.shelf.note(DRILL, {"ok": True, "name": entry.name, "seconds": done.seconds})
+    except Transient:
+        raise
     except (HaulError, SettingsError) as error:
         log.warning("the restore drill failed", error=str(error))
         return Report(False, str(error), {"seconds": round(time.monotonic() - begun, 3)})
