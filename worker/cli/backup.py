@@ -260,6 +260,6 @@ def _view(entry: Entry) -> dict[str, Any]:
 def _line(entry: Entry) -> str:
     manifest = entry.manifest
     if not entry.good or manifest is None:
-        return f"{entry.name:20} DAMAGED: {entry.damaged}"
+        return f"{entry.name:20} {'DAMAGED' if entry.known else 'NOT KNOWN'}: {entry.damaged}"
     locked = f"key {manifest.key}" if manifest.key else "not encrypted"
     return f"{entry.name:20} good  {manifest.store:8} {manifest.jobs} jobs  {size_text(manifest.stored_size)}  {locked}"

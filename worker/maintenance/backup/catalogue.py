@@ -21,7 +21,7 @@ from typing import Any
 
 from worker.jobs.errors import Failed, NotFound, Rejected, Transient
 from worker.maintenance.backup.durable import synced
-from worker.maintenance.backup.faults import Damaged, disk
+from worker.maintenance.backup.faults import Damaged, Unreadable, disk
 from worker.maintenance.backup.manifest import Manifest, read_manifest
 
 MAKING, COPYING, REMOVING, TRYING = ".making-", ".copying-", ".removing-", ".trying-"
@@ -41,6 +41,7 @@ class Entry:
         at: when it was made, seconds since the epoch.
         manifest: None when it cannot be read.
         damaged: why it is no good, as far as anybody has found out; None for a good one: each was verified before it got its name.
+        known: False when it cannot be told here whether it is any good: it may not be read, or is of another version.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Entry:
     at: float
     manifest: Manifest | None
     damaged: str | None
+    known: bool = True
 
     @property
     def good(self) -> bool:
@@ -158,15 +160,16 @@ class Shelf:
             at = datetime.strptime(match[1] + "+0000", "%Y%m%dT%H%M%S%z").timestamp()
         except ValueError:
             at = 0.0
+        manifest, damaged, known = None, None, True
         try:
-            manifest, damaged = read_manifest(path), None
+            manifest = read_manifest(path)
             if (path / DAMAGED).exists():
-                damaged = (path / DAMAGED).read_text(encoding="utf-8").strip() or "it was found damaged"
+                damaged = (path / DAMAGED).read_text(encoding="utf-8", errors="replace").strip() or "it was found damaged"
         except (Damaged, Rejected) as error:
-            manifest, damaged = None, str(error)
+            damaged, known = str(error), isinstance(error, Damaged) and not isinstance(error, Unreadable)
         except OSError as error:
-            manifest, damaged = None, f"it cannot be read: {error.strerror}"
-        return Entry(name, path, manifest.at if manifest else at, manifest, damaged)
+            manifest, damaged, known = None, f"it cannot be read: {error.strerror}", False
+        return Entry(name, path, manifest.at if manifest else at, manifest, damaged, known)
 
     def _tidy(self) -> None:
         for entry in list(os.scandir(self.directory)):

@@ -11,7 +11,7 @@ from worker.failpoints import Failpoints
 from worker.jobs.errors import Rejected
 from worker.jobs.states import State
 from worker.maintenance.backup.catalogue import DAMAGED, TRYING, Entry, Shelf
-from worker.maintenance.backup.faults import Damaged, NotBackedUp, disk
+from worker.maintenance.backup.faults import Damaged, NotBackedUp, Unreadable, disk
 from worker.maintenance.backup.key import Key
 from worker.maintenance.backup.manifest import Manifest, differences, read_manifest
 from worker.maintenance.backup.pace import Pace
@@ -55,7 +55,8 @@ def drill(entry: Entry, shelf: Shelf, key: Key | None, archive: Archive, pace: P
             with closing(archive.load(pace.spend, apart=scratch)) as load:
                 _try(entry, manifest, key, load, pace, failpoints)
         except Damaged as error:
-            (entry.path / DAMAGED).write_text(f"{error}\n", encoding="utf-8")
+            if not isinstance(error, Unreadable):
+                (entry.path / DAMAGED).write_text(f"{error}\n", encoding="utf-8")
             raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

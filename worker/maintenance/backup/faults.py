@@ -24,6 +24,10 @@ class Damaged(Failed):
         self.why = why
 
 
+class Unreadable(Damaged):
+    """A part cannot be read here and now, as for want of permission or of a connection: nothing is held against it."""
+
+
 class NotBackedUp(Failed):
     """A backup, a copy or a restore could not be made; the message says why and what to do."""
 

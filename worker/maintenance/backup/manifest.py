@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.jobs.errors import Rejected
-from worker.maintenance.backup.faults import Damaged
+from worker.maintenance.backup.faults import Damaged, Unreadable
 from worker.maintenance.backup.key import Key
 from worker.maintenance.backup.parts import Part
 from worker.ports import Table
@@ -110,22 +110,23 @@ def read_manifest(directory: Path, key: Key | None = None, *, sealed: bool = Fal
         sealed: check its seal, which needs the key.
 
     Raises:
-        Damaged: it is missing, damaged, or was changed by somebody without the key.
-        Rejected: `sealed`, and the key is missing or another one.
+        Damaged: it is missing, damaged, or was changed by somebody without the key; `Unreadable` when that cannot be told.
+        Rejected: it is of another version; or `sealed`, and the key is missing or another one.
     """
     try:
         with (directory / FILE).open("rb") as file:
             body = json.loads(file.read(BYTES_MAX))
+        if body["schema"] != SCHEMA:
+            made = f"{directory.name} was made by another version of Haul ({str(body.get('haul'))[:40]})"
+            raise Rejected("backup", made, fix="use that version")
         checksum, seal = body.pop("checksum"), body.pop("seal")
         if hashlib.sha256(_canonical(body)).hexdigest() != checksum:
             raise Damaged(FILE, "is not the one that was written")
-        if body["schema"] != SCHEMA:
-            raise Rejected("backup", f"{directory.name} was made by another version of Haul ({body['haul']})", fix="use that version")
         manifest = _read(body)
     except FileNotFoundError:
         raise Damaged(FILE, "is missing") from None
     except OSError as error:
-        raise Damaged(FILE, f"cannot be read: {error.strerror}") from None
+        raise Unreadable(FILE, f"cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Damaged(FILE, "is not the one that was written") from None
     if sealed and (own := manifest.own(key)) and own.seal(bytes.fromhex(manifest.salt), _canonical(body)) != seal:

@@ -22,7 +22,7 @@ import zstandard
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from worker.maintenance.backup.faults import Damaged
+from worker.maintenance.backup.faults import Damaged, Unreadable
 from worker.ports import Spend
 
 MAGIC = b"HAULPART"
@@ -106,7 +106,7 @@ def read_part(path: Path, part: Part, cipher: AESGCM | None, spend: Spend) -> It
     except zstandard.ZstdError as error:
         raise Damaged(part.name, f"cannot be decompressed ({error})") from None
     except OSError as error:
-        raise Damaged(part.name, f"cannot be read: {error.strerror}") from error
+        raise Unreadable(part.name, f"cannot be read: {error.strerror}") from error
     if (source.size, source.sha256) != (part.stored_size, part.stored_sha256):
         raise Damaged(part.name, "is not the one that was written")
     if (size, plain.hexdigest()) != (part.size, part.sha256):
@@ -126,7 +126,7 @@ def check_stored(path: Path, part: Part, spend: Spend) -> None:
     except FileNotFoundError:
         raise Damaged(part.name, "is missing") from None
     except OSError as error:
-        raise Damaged(part.name, f"cannot be read: {error.strerror}") from error
+        raise Unreadable(part.name, f"cannot be read: {error.strerror}") from error
     if size < part.stored_size:
         raise Damaged(part.name, f"is cut off: {size} of {part.stored_size} bytes")
     if (size, digest.hexdigest()) != (part.stored_size, part.stored_sha256):

@@ -48,6 +48,7 @@ def prune(
 ) -> list[str]:
     """Remove what may go from a shelf that is held; the names of what went, or with `dry_run` would go.
 
+    What cannot be read here, or is of another version, is left alone: it may be as good as any.
     Nothing goes while the last try to make a backup failed, nor before the newest good one was compared with its hashes.
 
     Args:
@@ -57,7 +58,7 @@ def prune(
         NotBackedUp: nothing was removed, and why.
     """
     entries = shelf.entries()
-    names = doomed([Old(entry.name, entry.at, entry.good) for entry in entries], keep, zone)
+    names = doomed([Old(entry.name, entry.at, entry.good) for entry in entries if entry.known], keep, zone)
     if not names:
         return []
     last = (noted or shelf).noted(LAST)

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from worker.maintenance.backup.catalogue import DAMAGED, Entry
-from worker.maintenance.backup.faults import Damaged
+from worker.maintenance.backup.faults import Damaged, Unreadable
 from worker.maintenance.backup.key import Key
 from worker.maintenance.backup.manifest import Manifest, read_manifest
 from worker.maintenance.backup.pace import Pace
@@ -53,8 +53,9 @@ def judge(entry: Entry, key: Key | None, pace: Pace) -> Manifest:
     try:
         manifest = verify(entry.path, key, pace)
     except Damaged as error:
-        with contextlib.suppress(OSError):
-            mark.write_text(f"{error}\n", encoding="utf-8")
+        if not isinstance(error, Unreadable):
+            with contextlib.suppress(OSError):
+                mark.write_text(f"{error}\n", encoding="utf-8")
         raise
     mark.unlink(missing_ok=True)
     return manifest
