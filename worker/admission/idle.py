@@ -26,6 +26,8 @@ from worker.ports import Applied, Change, Lease, Services
 OUTSIDERS = 4
 #: Directories of transfers that are looked at for what failed ones left behind.
 LOOK_MAX = 1_000
+#: Bytes that nobody needs are deleted by their engine's owner within minutes; what is there for longer nobody can delete, or will.
+DELETED_S = 900.0
 #: Reasons for which a job that has begun does not wait for long.
 SOON = frozenset({Reason.TURN, Reason.SLOTS, Reason.RATE, Reason.SCHEDULE, Reason.PROBE, Reason.DESCRIPTION})
 
@@ -146,7 +148,8 @@ def _left_behind(services: Services, names: Sequence[str]) -> tuple[list[Job], b
     makers, holders = services.store.get({maker(id) for id in found}), services.store.holding(found) if found else []
     held = {job.transfer.id for job in holders if job.transfer}
     failed = [job for job in holders if job.state is State.FAILED and job.transfer and job.transfer.engine in names]
-    return failed, any(maker(id) in makers for id in found - held)
+    let_go = [job for id in found - held if (job := makers.get(maker(id))) is not None]
+    return failed, any(services.clock.time() - job.updated_at < DELETED_S for job in let_go)
 
 
 def _waits(job: Job) -> bool:

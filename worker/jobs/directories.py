@@ -12,6 +12,7 @@ from worker.jobs.model import Job, SourceKind, Transfer
 from worker.jobs.states import Cause, State
 
 WORK = ".haul"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Kinds whose work directory holds the one file and nothing else, unless the link led to a torrent or metalink.
 ONE_FILE = frozenset({SourceKind.HTTP, SourceKind.FTP})
 #: Of `st_blocks`, whatever the file system's own are.
@@ -31,10 +32,51 @@ def volume_of(work: str) -> str:
 
 
 def delete_work_directory(directory: str) -> None:
-    """Remove it, and the transfer's own when no other engine has one there; idempotent."""
-    shutil.rmtree(directory, ignore_errors=True)
+    """Remove it, and the transfer's own when no other engine has one there; idempotent. What may not be removed stays."""
+    try:
+        shutil.rmtree(directory, ignore_errors=True)
+    except RecursionError:
+        _flatten(directory)
     with contextlib.suppress(OSError):
         Path(directory).parent.rmdir()
+
+
+def _flatten(directory: str) -> None:
+    """Remove a directory that holds a longer chain of directories than Python can follow, as strangers may have one made.
+
+    Each is moved to the top before it is looked into, so none is deeper than two; links are not followed.
+    """
+    with contextlib.suppress(OSError):
+        top = os.open(directory, _DIRECTORY)
+        try:
+            left, number = _emptied(top), 0
+            while left:
+                name = left.pop()
+                with contextlib.suppress(OSError):
+                    inner = os.open(name, _DIRECTORY, dir_fd=top)
+                    try:
+                        for deeper in _emptied(inner):
+                            number += 1
+                            with contextlib.suppress(OSError):
+                                os.rename(deeper, f".deep-{number}", src_dir_fd=inner, dst_dir_fd=top)
+                                left.append(f".deep-{number}")
+                    finally:
+                        os.close(inner)
+                    os.rmdir(name, dir_fd=top)
+        finally:
+            os.close(top)
+        os.rmdir(directory)
+
+
+def _emptied(directory: int) -> list[str]:
+    """The directories in a directory, whose other entries are removed."""
+    with os.scandir(directory) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, deeper in found:
+        if not deeper:
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=directory)
+    return [name for name, deeper in found if deeper]
 
 
 def delete_work(transfer: Transfer, volumes: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
+from worker import logs
 from worker.jobs.directories import WORK, delete_work_directory, is_spent, work_directory
 from worker.jobs.states import State
 from worker.jobs.transfer import is_of, maker
@@ -16,6 +17,8 @@ from worker.supervision.lease import Fenced
 #: Directories at one look; the next look goes on behind them.
 LOOK_MAX = 500
 
+log = logs.get(__name__)
+
 
 class Remains:
     """Of one engine. The records say what is of no use any more; what no record tells of is left alone."""
@@ -25,6 +28,7 @@ class Remains:
         self._engine = engine
         self._corrections = corrections
         self._after = ""
+        self._stuck: str | None = None
 
     def clear(self, busy: Collection[str | None]) -> None:
         """Delete what is of no use.
@@ -40,7 +44,11 @@ class Remains:
             self._engine.require()  # under another owner one of them may have been asked for again since it was read
         for directory in spent:
             delete_work_directory(directory)
-        self._corrections.made(Action.DELETE, len(spent))
+        stuck = [directory for directory in spent if os.path.lexists(directory)]
+        self._corrections.made(Action.DELETE, len(spent) - len(stuck))
+        if stuck and stuck[0] != self._stuck:
+            log.warning("what is of no use cannot be deleted", engine=self._engine.name, directories=len(stuck), first=stuck[0])
+        self._stuck = stuck[0] if stuck else None
 
     def _spent(self, busy: Collection[str | None]) -> list[str]:
         """Transfers that no job holds or waits for, and whose maker's record says that it has let go of them; or that went elsewhere."""
