@@ -149,7 +149,7 @@ def _is_believed(line: Run, now: float) -> bool:
 
     One that was taken by a wrong clock may have ended by the right one.
     """
-    return max(line.report.get("at", now), slot_time(line.slot) or now) <= now + SKEW_S
+    return max(float(line.report.get("at", now)), slot_time(line.slot) or now) <= now + SKEW_S
 
 
 def _since(believed: Sequence[Run], lines: Sequence[Run], *, all_lines: bool) -> float | None:
