@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.admission.balance import Balance, choose
+from worker.admission.never import only_there
 from worker.admission.space import Shortage, Space
 from worker.jobs.model import Job
 from worker.jobs.needs import needs_probe, tells_size
@@ -100,9 +101,13 @@ def decide(job: Job, engines: Mapping[str, EngineView], now: float, space: Space
     able = able_engines(job, engines)
     if not able:
         return Wait(Reason.ENGINE, _unable(job, engines))
-    shortages = {engine.name: space.shortage(job, engine.name) if space else None for engine in able}
-    if all(shortage and shortage.never for shortage in shortages.values()):
-        return Reject(_text(shortages.values()))
+    shortages = _shortages(job, able, space)
+    if _never(shortages) and job.transfer is not None:  # what began there, before its size was known, is not to end there
+        able = able_engines(replace(job, transfer=None), engines) or able
+        shortages = _shortages(job, able, space)
+    if _never(shortages):
+        anywhere = able_engines(replace(job, transfer=None, engine=None), engines)
+        return Reject(_text(shortages.values()) + only_there(job, others=not _never(_shortages(job, anywhere, space))))
     fit = [engine for engine in able if not (shortage := shortages[engine.name]) or not shortage.never]
     if all(engine.draining for engine in fit):
         return Wait(Reason.ENGINE, _drained(fit))
@@ -118,6 +123,14 @@ def decide(job: Job, engines: Mapping[str, EngineView], now: float, space: Space
         tried = "".join(f"; {engine.name} {engine.trouble}" for engine in alive if engine.trouble)
         return Wait(Reason.SLOTS, f"all {sum(engine.capacity for engine in alive)} slots of {_names(alive)} are taken{tried}")
     return Admit(choose(balance or Balance(), job, free).name)
+
+
+def _shortages(job: Job, engines: list[EngineView], space: Space | None) -> dict[str, Shortage | None]:
+    return {engine.name: space.shortage(job, engine.name) if space else None for engine in engines}
+
+
+def _never(shortages: Mapping[str, Shortage | None]) -> bool:
+    return all(shortage and shortage.never for shortage in shortages.values())
 
 
 def _unasked(job: Job, now: float) -> Wait:

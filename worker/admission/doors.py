@@ -13,9 +13,9 @@ from worker import logs, tries
 from worker.admission import egress
 from worker.admission.control import control
 from worker.admission.decide import beyond_all
+from worker.admission.never import never_fits
 from worker.admission.queue import announce, first_reason
 from worker.admission.quotas import Quotas, count_refusals, spend_requests
-from worker.admission.space import never_fits
 from worker.jobs import requests
 from worker.jobs.errors import Conflict, NoRoom, Rejected, Transient
 from worker.jobs.events import Event, EventType

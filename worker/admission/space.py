@@ -253,17 +253,6 @@ def look_at(services: Services, snapshots: Mapping[str, EngineSnapshot], kept: I
     return space
 
 
-def never_fits(services: Services, job: Job) -> str | None:
-    """Why no volume of the engines that may take the job will ever have room for it; None when one may, or it is not known."""
-    if expected(job) is None:
-        return None
-    space = look_at(services, {}, ())
-    engines = [name for name, engine in services.engines.items() if job.engine in (None, name) and engine.features.beyond(job) is None]
-    shortages = [space.shortage(job, name) for name in engines]
-    words = [shortage.text for shortage in shortages if shortage is not None and shortage.never]
-    return words[0] if words and len(words) == len(engines) else None
-
-
 def goes_first(waited_s: float) -> bool:
     """Whether a job that has waited for space for so long is not to be passed any more by those that need less.
 

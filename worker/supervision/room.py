@@ -8,6 +8,7 @@ whatever is promised meanwhile by an admission or another owner is found by the 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -59,7 +60,17 @@ class Room:
         if free - sum(row.owed for row in rows if row.engine in here) >= reserved:  # at least so much: what it tells is some seconds old
             return {}
         owed = self._owed(here)
-        return _giving_way(beyond, {handle: owed.get(watched[handle].job, 0) for handle in beyond}, free - sum(owed.values()) - reserved)
+        gone = _giving_way(beyond, {handle: owed.get(watched[handle].job, 0) for handle in beyond}, free - sum(owed.values()) - reserved)
+        most = self._most()
+        return {handle: replace(fault, retry_after_s=0.0) if _size(beyond[handle]) > most else fault for handle, fault in gone.items()}
+
+    def _most(self) -> int:
+        """What one download may take of the empty volume; there is no use in waiting with more, and admission says so."""
+        try:
+            about = os.statvfs(self._engine.directory)
+        except OSError:
+            return sys.maxsize
+        return (about.f_blocks - about.f_bfree + about.f_bavail) * about.f_frsize - self._services.settings.space_reserve
 
     def _due(self, beyond: Mapping[str, Item]) -> bool:
         shown = {handle: item.progress.total for handle, item in beyond.items()}

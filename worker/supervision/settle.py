@@ -53,7 +53,8 @@ def waits(job: Job, fault: Fault, at: float, now: float) -> Job | None:
     if job.want is Want.PAUSE:
         return job.moved(State.PAUSED, at, "paused", event=EventType.PAUSED, phase=None)
     text = None if waited(job) else f"{WAITS}{fault.detail}"
-    not_before = now + (SPACE_RETRY_S if fault.wait is Reason.SPACE else WAIT_RETRY_S)
+    wait_s = SPACE_RETRY_S if fault.wait is Reason.SPACE else WAIT_RETRY_S
+    not_before = now + (wait_s if fault.retry_after_s is None else fault.retry_after_s)
     return job.moved(State.QUEUED, at, text, reason=fault.wait, message=fault.detail, phase=None, not_before=not_before)
 
 
