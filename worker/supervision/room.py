@@ -24,6 +24,8 @@ from worker.supervision.diff import Watched
 
 #: Between two looks at what is promised, while downloads go beyond it; one that begins to is looked at at once.
 LOOK_S = 1.0
+#: The same while there is more free than the last look found to be needed: what others promise since, on other engines, is seen then.
+CALM_S = 10.0
 #: With less, a volume is as good as full, and what aria2 has cannot be kept beyond that: it leaves an empty control file.
 FULL_BYTES = FREE_BYTES_MIN // 2
 AT_WORK = frozenset({ItemStatus.RUNNING, ItemStatus.WAITING})
@@ -37,6 +39,8 @@ class Room:
         self._engine = engine
         self._looked_at = float("-inf")
         self._seen: dict[str, int | None] = {}
+        self._needed = 0
+        self._counted: frozenset[str] = frozenset()
 
     def without(self, lease: Lease, watched: Mapping[str, Watched], poll: Poll) -> dict[str, Fault]:
         """Downloads that have to wait for space from now on, each with the reason for its user. Their files stay.
@@ -50,16 +54,19 @@ class Room:
         if free < FULL_BYTES and (full := _too_many(running, free)):
             return full
         beyond = {handle: item for handle, item in running.items() if _size(item) > watched[handle].promised}
-        if not beyond or not self._due(beyond):
+        if not beyond or not self._due(beyond, watched, free):
             return {}
+        self._counted = frozenset(watched)
         self._record(lease, {watched[handle].job: item for handle, item in beyond.items()})
         here = self._here()
         rows = self._services.store.promised()
         elsewhere = sum(row.whole for row in rows if row.engine not in here and row.out is not None and self._is_here(row.out))
         reserved = elsewhere + self._services.settings.space_reserve
-        if free - sum(row.owed for row in rows if row.engine in here) >= reserved:  # at least so much: what it tells is some seconds old
+        self._needed = reserved + sum(row.owed for row in rows if row.engine in here)
+        if free >= self._needed:  # no more is, for what the records tell is some seconds old
             return {}
         owed = self._owed(here)
+        self._needed = reserved + sum(owed.values())
         gone = _giving_way(beyond, {handle: owed.get(watched[handle].job, 0) for handle in beyond}, free - sum(owed.values()) - reserved)
         most = self._most()
         return {handle: replace(fault, retry_after_s=0.0) if _size(beyond[handle]) > most else fault for handle, fault in gone.items()}
@@ -72,12 +79,19 @@ class Room:
             return sys.maxsize
         return (about.f_blocks - about.f_bfree + about.f_bavail) * about.f_frsize - self._services.settings.space_reserve
 
-    def _due(self, beyond: Mapping[str, Item]) -> bool:
+    def _due(self, beyond: Mapping[str, Item], watched: Mapping[str, Watched], free: int) -> bool:
+        """Reading what is promised costs as much as there are jobs, so it is not done while it cannot matter.
+
+        What a download of ours takes of its promise is off both what is free and what is needed: as long as more is free than was
+        needed at the last look, and than what was handed over since was promised, there is enough.
+        """
         shown = {handle: item.progress.total for handle, item in beyond.items()}
-        now = time.monotonic()
-        if now - self._looked_at < LOOK_S and shown.items() <= self._seen.items():
-            return False
-        self._looked_at, self._seen = now, shown
+        since_s = time.monotonic() - self._looked_at
+        if shown.items() <= self._seen.items():
+            needed = self._needed + sum(known.promised for handle, known in watched.items() if handle not in self._counted)
+            if since_s < LOOK_S or (since_s < CALM_S and free > needed):
+                return False
+        self._looked_at, self._seen = time.monotonic(), shown
         return True
 
     def _record(self, lease: Lease, items: Mapping[str, Item]) -> None:
