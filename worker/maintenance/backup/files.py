@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import tarfile
@@ -73,7 +74,7 @@ def unpack(chunks: Iterator[bytes], target: Path, data_dir: Path | None, *, repl
                 if place.exists():
                     if not replace and place.stat().st_size:
                         continue
-                    os.replace(place, place.with_name(f"{place.name}.before-restore"))
+                    os.replace(place, _free(place))
             put(place, iter(partial(source.read, READ_BYTES), b""))
             written.append(place)
     for _ in chunks:  # to its end, where it is compared
@@ -81,6 +82,12 @@ def unpack(chunks: Iterator[bytes], target: Path, data_dir: Path | None, *, repl
     for directory in {place.parent for place in written}:
         synced(directory)
     return [str(place) for place in written]
+
+
+def _free(place: Path) -> Path:
+    """Where a file is kept that another takes the place of; never in the place of one that was kept before."""
+    names = (place.with_name(f"{place.name}.before-restore{f'-{number}' if number else ''}") for number in itertools.count())
+    return next(path for path in names if not path.exists())
 
 
 def _plain(value: Any, secrets: bool) -> Any:
