@@ -16,7 +16,8 @@ from tests.machine import services_of
 from worker.maintenance.backup import parts as backup_parts
 from worker.maintenance.backup import run_backup, run_drill
 from worker.maintenance.backup.catalogue import DAMAGED, Entry, Shelf
-from worker.maintenance.backup.faults import Unreadable
+from worker.maintenance.backup.create import copy
+from worker.maintenance.backup.faults import NotBackedUp, Unreadable
 from worker.maintenance.backup.key import Key
 from worker.maintenance.backup.manifest import FILE
 from worker.maintenance.backup.pace import Pace
@@ -93,3 +94,29 @@ def test_a_part_that_cannot_be_read_for_the_moment_condemns_no_backup(
     assert run_drill(nightly).ok
     (entry.path / DAMAGED).write_bytes(b"\xff\xfe")
     assert not the_newest(here).good
+
+
+def test_what_is_of_another_installation_in_the_same_directory_is_left_to_it(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    settings = {"backup_rate": 0, "backup_keep": "1 daily", "backup_dir": shared}
+    made = []
+    for name in ("one", "other"):
+        here = Installation(tmp_path / name, jobs=JOBS)
+        with closing(open_store(here.url)) as store:
+            services = services_of(here.data, store, [], settings=settings, archive=open_archive(here.url))
+            made += [run_backup(services), run_backup(services)]
+    assert all(report.ok for report in made)
+    kept = [entry.name for entry in Shelf(shared).entries() if entry.good]
+    assert sorted(kept) == sorted([str(made[1].details["name"]), str(made[3].details["name"])])
+
+
+def test_a_copy_is_not_taken_for_one_of_the_same_name_of_another_installation(here: Installation, nightly: Services) -> None:
+    assert run_backup(nightly).ok
+    mine = the_newest(here)
+    copies = Shelf(here.data / "copies")
+    with copies.held():
+        copy(mine, copies, Pace(), nightly.failpoints)
+        copy(mine, copies, Pace(), nightly.failpoints)
+        (copies.directory / mine.name / FILE).write_text("{}")
+        with pytest.raises(NotBackedUp, match="is another backup, of another installation"):
+            copy(mine, copies, Pace(), nightly.failpoints)

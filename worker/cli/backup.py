@@ -207,11 +207,11 @@ def prune(dry_run: DryRun = False, yes: Yes = False, as_json: options.Json = Fal
             if shelf is not None and shelf.directory.is_dir():
                 with shelf.held():
                     pace = Pace(place.rate, bar.show)
-                    names = pruning.prune(shelf, place.keep, place.zone, pace, failpoints, noted=place.shelf, dry_run=True)
+                    names = pruning.prune(shelf, place, pace, failpoints, dry_run=True)
                     if names and not dry_run:
                         if not yes:
                             typer.confirm(f"Remove {', '.join(names)} from {shelf.directory}?", abort=True, err=True)
-                        pruning.prune(shelf, place.keep, place.zone, pace, failpoints, noted=place.shelf)
+                        pruning.prune(shelf, place, pace, failpoints)
                     gone[str(shelf.directory)] = names
     if as_json:
         print_json({"dry_run": dry_run, "removed": gone})

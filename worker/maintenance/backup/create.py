@@ -72,9 +72,12 @@ def copy(entry: Entry, shelf: Shelf, pace: Pace, failpoints: Failpoints) -> None
     Raises:
         NotBackedUp: it could not be copied; nothing of the copy is left.
     """
-    if (shelf.directory / entry.name).exists():
-        return
+    there = shelf.directory / entry.name
     with disk(shelf.directory):
+        if there.exists():
+            if (there / FILE).read_bytes() == (entry.path / FILE).read_bytes():
+                return
+            raise NotBackedUp(f"{there} is another backup, of another installation; name a directory of its own in HAUL_BACKUP_COPY_DIR")
         copying = shelf.begun(COPYING, entry.name)
         try:
             manifest = entry.manifest

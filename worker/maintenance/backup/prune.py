@@ -10,10 +10,12 @@ from zoneinfo import ZoneInfo
 
 from worker.failpoints import Failpoints
 from worker.jobs.errors import HaulError
-from worker.maintenance.backup.catalogue import Shelf
+from worker.maintenance.backup.catalogue import Entry, Shelf
 from worker.maintenance.backup.create import LAST
 from worker.maintenance.backup.faults import NotBackedUp, disk
+from worker.maintenance.backup.key import Key
 from worker.maintenance.backup.pace import Pace
+from worker.maintenance.backup.place import Place
 from worker.maintenance.backup.verify import verify_stored
 from worker.notation.keep import Keep
 
@@ -43,25 +45,21 @@ def doomed(backups: Sequence[Old], keep: Keep, zone: str) -> list[str]:
     return [backup.name for backup in sorted(backups, key=lambda backup: (backup.at, backup.name)) if backup.name not in kept]
 
 
-def prune(
-    shelf: Shelf, keep: Keep, zone: str, pace: Pace, failpoints: Failpoints, *, noted: Shelf | None = None, dry_run: bool = False
-) -> list[str]:
-    """Remove what may go from a shelf that is held; the names of what went, or with `dry_run` would go.
+def prune(shelf: Shelf, place: Place, pace: Pace, failpoints: Failpoints, *, dry_run: bool = False) -> list[str]:
+    """Remove what may go from a shelf of this place that is held; the names of what went, or with `dry_run` would go.
 
-    What cannot be read here, or is of another version, is left alone: it may be as good as any.
     Nothing goes while the last try to make a backup failed, nor before the newest good one was compared with its hashes.
-
-    Args:
-        noted: where it is written down how the last backup went, when that is another shelf, as for copies.
+    Left alone is what cannot be read here or is of another version, for it may be as good as any; and what has another key than ours:
+    it may be another installation's, whose newest we know nothing of.
 
     Raises:
         NotBackedUp: nothing was removed, and why.
     """
-    entries = shelf.entries()
-    names = doomed([Old(entry.name, entry.at, entry.good) for entry in entries if entry.known], keep, zone)
+    entries = [entry for entry in shelf.entries() if entry.known and _is_ours(entry, place.key)]
+    names = doomed([Old(entry.name, entry.at, entry.good) for entry in entries], place.keep, place.zone)
     if not names:
         return []
-    last = (noted or shelf).noted(LAST)
+    last = place.shelf.noted(LAST)  # a shelf of copies has no notes
     if not last.get("ok", True):
         raise NotBackedUp(f"nothing is removed, because the last backup failed: {last.get('error')}")
     newest = next(entry for entry in entries if entry.good)
@@ -76,6 +74,12 @@ def prune(
             shutil.rmtree(gone)
         failpoints.hit("prune.removed")
     return names
+
+
+def _is_ours(entry: Entry, key: Key | None) -> bool:
+    """As far as keys tell, which each installation makes for itself unless it is given one."""
+    made_with = entry.manifest.key if entry.manifest else None
+    return made_with is None or (key is not None and made_with == key.id)
 
 
 def _newest_of(good: Sequence[Old], count: int, span: Callable[[date], tuple[int, ...]], zone: ZoneInfo) -> set[str]:

@@ -88,10 +88,10 @@ def _backup(services: Services) -> Report:
 
 def pruned(place: Place, pace: Pace, failpoints: Failpoints) -> list[str]:
     """What went, of both shelves; the first one has to be held."""
-    removed = prune(place.shelf, place.keep, place.zone, pace, failpoints)
+    removed = prune(place.shelf, place, pace, failpoints)
     if place.copy:
         with place.copy.held():
-            removed += prune(place.copy, place.keep, place.zone, pace, failpoints, noted=place.shelf)
+            removed += prune(place.copy, place, pace, failpoints)
     return list(dict.fromkeys(removed))
 
 
