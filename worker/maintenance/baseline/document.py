@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from worker.jobs.errors import Rejected
-from worker.maintenance.baseline.figures import Figure
+from worker.maintenance.baseline.figures import Figure, finite
 
 SCHEMA = 1
 #: Which process measured: a worker, when the clock said so, or the command.
@@ -82,12 +82,19 @@ def read(text: str, where: str) -> Capture:
             raise ValueError(document["id"])
         return Capture(
             id=document["id"],
-            at=float(document["at"]),
+            at=_moment(document["at"]),
             source=str(document["source"]),
-            seconds=float(document["seconds"]),
+            seconds=finite(document["seconds"]),
             machine=dict(document["machine"]),
             versions={str(name): None if value is None else str(value) for name, value in document["versions"].items()},
             figures={str(name): Figure.read(figure) for name, figure in document["figures"].items()},
         )
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
         raise Rejected("baseline", f"{where} is no capture of a baseline", fix="`haul baseline list` shows those that are kept") from None
+
+
+def _moment(value: Any) -> float:
+    """A time that has a date. Raises ValueError or OverflowError."""
+    at = finite(value)
+    datetime.fromtimestamp(at, UTC)
+    return at

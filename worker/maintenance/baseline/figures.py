@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -161,4 +162,16 @@ class Figure:
         if "absent" in document:
             return Figure(absent=str(document["absent"]))
         size = document.get("size")
-        return Figure(float(document["median"]), float(document["mad"]), int(document["n"]), None if size is None else float(size))
+        found = Figure(
+            finite(document["median"]), finite(document["mad"]), int(finite(document["n"])), None if size is None else finite(size)
+        )
+        if found.n < 0:
+            raise ValueError("samples are none or some")
+        return found
+
+
+def finite(value: Any) -> float:
+    """The number of a document: JSON as others write it has NaN and infinities, too. Raises TypeError or ValueError for what is none."""
+    if not isinstance(value, int | float | str) or not math.isfinite(number := float(value)):
+        raise ValueError(value)
+    return number

@@ -7,7 +7,7 @@ from typing import Any
 from xml.parsers import expat
 
 from worker.jobs.errors import Rejected
-from worker.maintenance.baseline.figures import Figure
+from worker.maintenance.baseline.figures import Figure, finite
 
 #: A million tests take less.
 BYTES_MAX = 256 * 1024 * 1024
@@ -33,7 +33,7 @@ def read(path: Path) -> dict[str, Figure]:
         if name in counts:
             counts[name] += 1
         if name == "testcase":
-            seconds += float(attributes.get("time", "0").replace(",", ""))
+            seconds += finite(attributes.get("time", "0").replace(",", ""))
 
     def refused(*_: Any) -> None:
         raise ValueError("it declares a document type")
