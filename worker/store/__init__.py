@@ -68,8 +68,21 @@ def _mongo(url: str, profile: str, metrics: Metrics | None, advisor: Advisor | N
     from worker.store.mongo.pool_events import PoolEvents
     from worker.store.mongo.store import MongoStore
 
+    _not_of_drills(url)
     try:
         return MongoStore(MongoConnection(url, profile, [PoolEvents(metrics)] if metrics else [], advisor=advisor))
+    except Unusable as error:
+        raise SettingsError(f"HAUL_STORE_URL: {error}") from None
+
+
+def _not_of_drills(url: str) -> None:
+    """Raise SettingsError for the name of a database that a drill of the one beside it would take for its own, and delete."""
+    from worker.store.mongo.address import Unusable, database_name
+    from worker.store.mongo.load import TRIAL
+
+    try:
+        if (name := database_name(url)).endswith(TRIAL):
+            raise Unusable(f"{name!r} is what restore drills delete; name another database")
     except Unusable as error:
         raise SettingsError(f"HAUL_STORE_URL: {error}") from None
 
@@ -87,5 +100,6 @@ def open_archive(url: str, profile: str = "development") -> Archive:
     if url.startswith(MONGODB):
         from worker.store.mongo.dump import MongoArchive
 
+        _not_of_drills(url)
         return MongoArchive(url, profile)
     raise SettingsError(f"HAUL_STORE_URL: the value is not the address of a store; {FIX}")
