@@ -36,15 +36,15 @@ def delete_work_directory(directory: str) -> None:
     try:
         shutil.rmtree(directory, ignore_errors=True)
     except RecursionError:
-        _flatten(directory)
+        flatten(directory)
     with contextlib.suppress(OSError):
         Path(directory).parent.rmdir()
 
 
-def _flatten(directory: str) -> None:
-    """Remove a directory that holds a longer chain of directories than Python can follow, as strangers may have one made.
+def flatten(directory: str | Path) -> None:
+    """Remove, as far as that may be done, a directory with a longer chain of directories in it than Python can follow.
 
-    Each is moved to the top before it is looked into, so none is deeper than two; links are not followed.
+    Strangers may have one made. Each is moved to the top before it is looked into, so none is deeper than two; links are not followed.
     """
     with contextlib.suppress(OSError):
         top = os.open(directory, _DIRECTORY)

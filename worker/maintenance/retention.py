@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker.jobs.directories import WORK
+from worker.jobs.directories import WORK, flatten
 from worker.jobs.events import EventType
 from worker.jobs.hooks import receivers
 from worker.jobs.model import Job
@@ -165,10 +165,8 @@ class _Round:
             if not known and not self.services.store.apply([Change(job, noted)])[0].won:
                 return job
             self.services.failpoints.hit("retention.noted", job.id)
-            try:
-                shutil.rmtree(directory)
-            except OSError as error:
-                self.faults.append(f"{error.filename or directory}: {error.strerror}")
+            if fault := _removed(directory):
+                self.faults.append(fault)
                 return noted
         self.done["files_removed"] += 1
         self.done["bytes_removed"] += job.result.size
@@ -258,3 +256,15 @@ class _Round:
     def _goes_on(self) -> bool:
         self.cut = self.cut or time.monotonic() >= self.deadline
         return not self.cut
+
+
+def _removed(directory: Path) -> str:
+    """What the file system refused; empty when all of it is gone."""
+    try:
+        shutil.rmtree(directory)
+    except RecursionError:
+        flatten(directory)
+        return f"{directory}: it is too deep, and not all of it could be deleted" if directory.exists() else ""
+    except OSError as error:
+        return f"{error.filename or directory}: {error.strerror}"
+    return ""
