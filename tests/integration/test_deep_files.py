@@ -11,9 +11,9 @@ from tests.unit.test_undeletable import a_chain
 def test_files_of_any_depth_go_and_keep_no_night_from_its_work(tmp_path: Path) -> None:
     keeper = Keeper(tmp_path)
     deep, other = keeper.done("1"), keeper.done("2")
-    a_chain(keeper.place(deep).parent / "chain")
     keeper.days = 31
-    report = keeper.keep(keep_files_days=30.0)
+    with a_chain(keeper.place(deep).parent / "chain"):
+        report = keeper.keep(keep_files_days=30.0)
     assert (report.ok, report.figures["files_removed"]) == (True, 2), report.summary
     assert not keeper.place(deep).parent.exists()
     assert not keeper.place(other).exists()

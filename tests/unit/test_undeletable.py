@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +21,12 @@ from worker.supervision.settle import SPACE_RETRY_S
 DEEP = 1_200
 
 
-def a_chain(where: Path, depth: int = DEEP) -> None:
-    """Directories in each other, with a file in the last one; made from inside, for the path to it may be too long for a call."""
+@contextlib.contextmanager
+def a_chain(where: Path, depth: int = DEEP) -> Iterator[None]:
+    """Directories in each other, with a file in the last one; made from inside, for the path to it may be too long for a call.
+
+    It does not outlive a test that fails, for pytest could not remove it either.
+    """
     where.mkdir(parents=True)
     inside = os.open(where, os.O_RDONLY)
     for _ in range(depth):
@@ -29,6 +36,10 @@ def a_chain(where: Path, depth: int = DEEP) -> None:
         inside = deeper
     os.close(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=inside))
     os.close(inside)
+    try:
+        yield
+    finally:
+        subprocess.run(["rm", "-rf", str(where)], timeout=60, check=False)
 
 
 def test_a_directory_that_is_deeper_than_python_can_follow_is_deleted(tmp_path: Path) -> None:
@@ -36,10 +47,10 @@ def test_a_directory_that_is_deeper_than_python_can_follow_is_deleted(tmp_path: 
     kept.mkdir()
     (kept / "file").touch()
     work = tmp_path / ".haul" / "t" / "aria2"
-    a_chain(work)
-    (work / "d" / "link").symlink_to(kept)
-    delete_work_directory(str(work))
-    assert not (tmp_path / ".haul" / "t").exists()
+    with a_chain(work):
+        (work / "d" / "link").symlink_to(kept)
+        delete_work_directory(str(work))
+        assert not (tmp_path / ".haul" / "t").exists()
     assert (kept / "file").exists()
 
 
