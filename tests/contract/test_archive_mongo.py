@@ -22,7 +22,6 @@ from pymongo.database import Database
 from tests.contract.archive_suite import ArchiveSuite, dumped, nothing, taken
 from tests.contract.store_jobs import some_jobs
 from tests.contract.store_suite import Opener
-from worker.jobs.errors import Transient
 from worker.ports import Archive
 from worker.ports.dump import Overtaken
 from worker.settings import SettingsError
@@ -143,7 +142,7 @@ def test_a_server_that_does_not_keep_the_moment_is_not_asked_for_it_again(
     with closing(opener()) as store:
         store.insert(some_jobs(3))
     gone = errors.OperationFailure("snapshot too old", 239)
-    monkeypatch.setattr("worker.store.mongo.dump.MongoDump._snapshot", lambda dump: dump._connection.database.client.start_session())
+    monkeypatch.setattr("worker.store.mongo.dump.MongoDump._snapshot", lambda dump: dump._calls.database.client.start_session())
     real = raw.cast
     monkeypatch.setattr(raw, "cast", lambda kind, value: (_ for _ in ()).throw(gone))
     with pytest.raises(Overtaken):
@@ -151,23 +150,6 @@ def test_a_server_that_does_not_keep_the_moment_is_not_asked_for_it_again(
     monkeypatch.setattr(raw, "cast", real)
     with closing(archive.dump(tmp_path, nothing)) as dump:
         assert not dump.consistent
-
-
-def test_a_cursor_that_broke_is_no_end_of_the_documents(
-    archive: Archive, opener: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with closing(opener()) as store:
-        store.insert(some_jobs(3))
-    breaks = [errors.AutoReconnect("broken")]
-
-    def broken(kind: type, value: bytes) -> bytes:
-        if breaks:
-            raise breaks.pop()
-        return value
-
-    monkeypatch.setattr(raw, "cast", broken)
-    with pytest.raises(Transient):
-        dumped(archive, tmp_path)
 
 
 @pytest.mark.parametrize(

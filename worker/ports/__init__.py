@@ -16,7 +16,7 @@ from worker.ports.coordinator import (
     WaitingJob,
     WaitingLine,
 )
-from worker.ports.dump import Archive, Dump, Load, Spend, Table
+from worker.ports.dump import Archive, Dump, Hopeless, Load, Spend, Table, Wait
 from worker.ports.engine import Engine, Fault, Features, FoundFile, Item, ItemStatus, Order, Poll, able
 from worker.ports.figures import Promised, Usage
 from worker.ports.ledger import Ledger, Run
@@ -47,6 +47,7 @@ __all__ = [
     "FoundFile",
     "Freed",
     "Heads",
+    "Hopeless",
     "Hot",
     "Inserted",
     "IntakeEntry",
@@ -78,6 +79,7 @@ __all__ = [
     "TorrentPage",
     "TurnsMoved",
     "Usage",
+    "Wait",
     "WaitingJob",
     "WaitingLine",
     "able",

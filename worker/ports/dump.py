@@ -16,6 +16,12 @@ from worker.ports.store import JobStore
 
 #: Called with bytes that were read or written, as they are; may sleep, and what it raises ends the work.
 Spend = Callable[[int], None]
+#: Called again and again with why nothing goes on for the moment; what it raises ends the work.
+Wait = Callable[[str], None]
+
+
+def unseen(why: str) -> None:
+    """A `Wait` that tells nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,11 @@ class Table:
     definition: str
 
 
-class Overtaken(Transient):
+class Hopeless(Transient):
+    """The store answered, and would answer the same again soon."""
+
+
+class Overtaken(Hopeless):
     """The store could not keep the moment that was read at; the next dump of the same archive does not ask it to."""
 
 
@@ -98,16 +108,22 @@ class Archive(Protocol):
     kind: str
     keeps_aside: bool
 
-    def dump(self, scratch: Path, spend: Spend) -> Dump:
+    def dump(self, scratch: Path, spend: Spend, wait: Wait = unseen) -> Dump:
         """Begin to read; files go to the directory `scratch`.
+
+        A server that does not answer for a while is waited for, within `patience.PATIENCE_S`, at this and at each later call; what was
+        read stays as it was, so that a part is whole or ends with an error.
 
         Raises:
             Rejected: there are no records yet.
             Transient: the store does not answer, or is damaged.
         """
 
-    def load(self, spend: Spend, *, only: Collection[str] = (), apart: Path | None = None) -> Load:
+    def load(self, spend: Spend, *, only: Collection[str] = (), apart: Path | None = None, wait: Wait = unseen) -> Load:
         """Begin to write; what an earlier one that was killed has left is removed.
+
+        A server that does not answer for a while is waited for as in `dump`. What was written without an answer is looked for, and not
+        written twice; a different document in the place of one is an error that names it (Failed).
 
         Args:
             only: these collections, and all when empty.

@@ -108,7 +108,7 @@ def _write(
         failpoints.hit("backup.part")
 
     pace.begin("reading the records")
-    with closing(archive.dump(making, pace.spend)) as dump:
+    with closing(archive.dump(making, pace.spend, pace.wait)) as dump:
         pace.begin("writing the backup", dump.size)
         for part, chunks in dump.parts():
             write(part, chunks)

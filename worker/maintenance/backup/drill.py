@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from worker.failpoints import Failpoints
 from worker.jobs.errors import Rejected
@@ -16,6 +19,7 @@ from worker.maintenance.backup.key import Key
 from worker.maintenance.backup.manifest import Manifest, differences, read_manifest
 from worker.maintenance.backup.pace import Pace
 from worker.maintenance.backup.restore import fill
+from worker.patience import Patience
 from worker.ports import Archive, JobFilter, JobStore, Load
 
 #: What the shelf notes of the last drill.
@@ -52,7 +56,7 @@ def drill(entry: Entry, shelf: Shelf, key: Key | None, archive: Archive, pace: P
     with disk(shelf.directory):
         scratch = shelf.begun(TRYING, entry.name)
         try:
-            with closing(archive.load(pace.spend, apart=scratch)) as load:
+            with closing(archive.load(pace.spend, apart=scratch, wait=pace.wait)) as load:
                 _try(entry, manifest, key, load, pace, failpoints)
         except Damaged as error:
             if not isinstance(error, Unreadable):
@@ -78,27 +82,25 @@ def _try(entry: Entry, manifest: Manifest, key: Key | None, load: Load, pace: Pa
         raise NotBackedUp(f"{entry.name} does not come back as it was: {'; '.join(wrong)}")
     pace.begin("reading what was restored")
     with closing(load.open()) as store:
-        _read(store, manifest)
+        _read(store, manifest, Patience(pace.wait).tried)
     failpoints.hit("drill.read")
 
 
-def _read(store: JobStore, manifest: Manifest) -> None:
+def _read(store: JobStore, manifest: Manifest, tried: Callable[[Callable[[], Any]], Any]) -> None:
     """Ask what doors and steps ask; what comes back has to agree with itself and with the manifest."""
-    counts = store.counts()
+    counts = tried(store.counts)
     if sum(counts.values()) != manifest.jobs:
         raise NotBackedUp(f"{manifest.name}: the restored store counts {sum(counts.values())} jobs instead of {manifest.jobs}")
-    page = store.page(JobFilter(), PAGE)
+    cursor = None
     for _ in range(PAGES):
-        known = store.get(job.id for job in page.jobs)
+        page = tried(lambda: store.page(JobFilter(), PAGE, cursor))
+        known = tried(lambda: store.get(job.id for job in page.jobs))  # noqa: B023 - as above
         if [known.get(job.id) for job in page.jobs] != list(page.jobs):
             raise NotBackedUp(f"{manifest.name}: jobs of the restored store are not found again by their ids")
-        if page.cursor is None:
+        if (cursor := page.cursor) is None:
             break
-        page = store.page(JobFilter(), PAGE, page.cursor)
     for state in State:
-        if bool(store.in_state(state, 1)) != bool(counts.get(state)):
+        if bool(tried(partial(store.in_state, state, 1))) != bool(counts.get(state)):
             raise NotBackedUp(f"{manifest.name}: the restored store contradicts itself about jobs that are {state}")
-    store.unsent(PAGE)
-    store.engine_states()
-    store.limits()
-    store.runs(None, PAGE)
+    for ask in (partial(store.unsent, PAGE), store.engine_states, store.limits, partial(store.runs, None, PAGE)):
+        tried(ask)

@@ -62,6 +62,12 @@ class Pace:
             self._left_at, self._used_s = time.monotonic(), time.thread_time()
         self._tell()
 
+    def wait(self, why: str) -> None:
+        """Nothing goes on for the moment; why is shown with what is being done."""
+        if time.monotonic() - self._told_at >= TURN_S:
+            self._told_at = time.monotonic()
+            self._turn(f"{self._doing} ({why})", self._done, self._total)
+
     def _sleep_until(self, due: float) -> None:
         while (ahead := due - time.monotonic()) > 0:
             self._tell()

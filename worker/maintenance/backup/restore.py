@@ -76,7 +76,7 @@ def restore(
     manifest = read_manifest(directory, key, sealed=True)
     wanted = chosen(manifest, only)
     tables = [table.name for table in wanted] if only else ()
-    with disk(data_dir or directory), closing(archive.load(pace.spend, only=tables)) as load:
+    with disk(data_dir or directory), closing(archive.load(pace.spend, only=tables, wait=pace.wait)) as load:
         fill(directory, manifest, key, load, pace)
         pace.begin("comparing what was restored")
         found = load.settle()

@@ -1,6 +1,6 @@
 """A MongoDB database as a whole, in the layout of mongodump: `<database>/<collection>.bson` and `.metadata.json`.
 
-Every collection is read once, by one cursor in the order of its ids, as bytes that nobody takes apart. On a replica set all of them
+Every collection is read once, in the order of its ids, as bytes that nobody takes apart. On a replica set all of them
 are read at one moment, as long as the server keeps it (five minutes, unless it was told otherwise); then, and on a standalone server,
 each document is as it was at a moment of its own. Haul never changes two documents together, so what such a backup holds is what a
 crash may leave: the collections are read so that nothing is newer than what it relies on.
@@ -12,28 +12,17 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-import pymongo
 from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure
 
-from worker.ports import Spend, Table
-from worker.ports.dump import Overtaken
+from worker.patience import Patience
+from worker.ports import Spend, Table, Wait
+from worker.ports.dump import Overtaken, unseen
+from worker.store.mongo.calls import UNAUTHORIZED, MongoCalls
 from worker.store.mongo.connection import RESTORING, MongoConnection
 from worker.store.mongo.load import MongoLoad
 from worker.store.mongo.queries import COUNTERS, JOBS
-from worker.store.mongo.raw import (
-    ANSWER_S,
-    BSON,
-    METADATA,
-    SNAPSHOT_GONE,
-    UNAUTHORIZED,
-    asked,
-    batches,
-    counted,
-    definition_of,
-    order_of,
-    path_of,
-)
+from worker.store.mongo.raw import BSON, METADATA, SNAPSHOT_GONE, Cursor, definition_of, order_of, path_of
 
 KIND = "mongodb"
 #: The server does not keep the moment that was read at, or never keeps one.
@@ -50,13 +39,14 @@ class MongoArchive:
         self._url, self._profile = url, profile
         self._overtaken = False
 
-    def dump(self, scratch: Path, spend: Spend) -> MongoDump:  # noqa: ARG002 - it needs no file; reading counts when it is written down
+    def dump(self, scratch: Path, spend: Spend, wait: Wait = unseen) -> MongoDump:  # noqa: ARG002 - no file; what is written is counted
         """See `Archive.dump`."""
-        return MongoDump(self._connected(), snapshot=not self._overtaken, overtaken=self._was_overtaken)
+        patience = Patience(wait)
+        return MongoDump(MongoCalls(patience.tried(self._connected), patience), snapshot=not self._overtaken, overtaken=self._was_overtaken)
 
-    def load(self, spend: Spend, *, only: Collection[str] = (), apart: Path | None = None) -> MongoLoad:
+    def load(self, spend: Spend, *, only: Collection[str] = (), apart: Path | None = None, wait: Wait = unseen) -> MongoLoad:
         """See `Archive.load`."""
-        return MongoLoad(self._url, self._profile, spend, frozenset(only), apart=apart is not None)
+        return MongoLoad(self._url, self._profile, spend, Patience(wait), frozenset(only), apart=apart is not None)
 
     def documents(self) -> int | None:
         """See `Archive.documents`."""
@@ -80,14 +70,14 @@ class MongoDump:
 
     kind = KIND
 
-    def __init__(self, connection: MongoConnection, *, snapshot: bool, overtaken: Callable[[], None]) -> None:
-        self._connection, self._overtaken = connection, overtaken
+    def __init__(self, calls: MongoCalls, *, snapshot: bool, overtaken: Callable[[], None]) -> None:
+        self._calls, self._overtaken = calls, overtaken
         self._tables: list[Table] = []
         self._session: ClientSession | None = None
         try:
-            self._about = {row["name"]: row for row in asked(connection, lambda: list(connection.database.list_collections()))}
-            self._session = self._snapshot() if snapshot else None
-            stats = asked(connection, lambda: connection.database.command("dbStats"))
+            self._about = {row["name"]: row for row in calls.ask(lambda: list(calls.database.list_collections()))}
+            self._session = calls.ask(self._snapshot) if snapshot else None
+            stats = calls.ask(lambda: calls.database.command("dbStats"))
         except BaseException:
             self.close()
             raise
@@ -99,10 +89,10 @@ class MongoDump:
         names = [name for name in self._about if not name.startswith(("system.", RESTORING))]
         for name in sorted(names, key=order_of):
             about = self._about[name]
-            definition = definition_of(self._connection, name, about)
-            yield path_of(self._connection.name, name, METADATA), iter([definition.encode()])
+            definition = definition_of(self._calls, name, about)
+            yield path_of(self._calls.name, name, METADATA), iter([definition.encode()])
             if about.get("type") != "view":
-                yield path_of(self._connection.name, name, BSON), self._documents(name, definition)
+                yield path_of(self._calls.name, name, BSON), self._documents(name, definition)
 
     def tables(self) -> tuple[Table, ...]:
         """See `Dump.tables`."""
@@ -112,14 +102,14 @@ class MongoDump:
         """See `Dump.close`."""
         if self._session:
             self._session.end_session()
-        self._connection.close()
+        self._calls.close()
 
     def _documents(self, name: str, definition: str) -> Iterator[bytes]:
         digest, count = hashlib.sha256(), 0
         try:
-            for batch in batches(self._connection, name, self._about[name], self._session):
+            for batch, documents in Cursor(self._calls, name, self._about[name], self._session).batches():
                 digest.update(batch)
-                count += counted(batch)
+                count += documents
                 yield batch
         except Overtaken:
             self._overtaken()
@@ -128,10 +118,9 @@ class MongoDump:
 
     def _snapshot(self) -> ClientSession | None:
         """A session that reads at one moment; None where there is none, or where it would not last."""
-        session = self._connection.database.client.start_session(snapshot=True)
+        session = self._calls.database.client.start_session(snapshot=True)
         try:
-            with pymongo.timeout(ANSWER_S):
-                self._connection.collection(COUNTERS).find_one({}, session=session)
+            self._calls.collection(COUNTERS).find_one({}, session=session)
         except OperationFailure as error:
             session.end_session()
             if error.code in _NO_SNAPSHOT or error.code == UNAUTHORIZED:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar, cast
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
-import pymongo
+import bson
 from bson import json_util
-from bson.codec_options import CodecOptions
+from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
-from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
+from pymongo.cursor import RawBatchCursor
+from pymongo.errors import OperationFailure, PyMongoError
 
-from worker.jobs.errors import Rejected
+from worker.ports import Hopeless
 from worker.ports.dump import Overtaken
-from worker.store.mongo.connection import RESTORING, MongoConnection
+from worker.store.mongo.calls import BATCH_S, MongoCalls
+from worker.store.mongo.connection import RESTORING
+from worker.store.mongo.documents import Document
 from worker.store.mongo.queries import COUNTERS, JOBS, TORRENTS
-
-T = TypeVar("T")
 
 RECORDS = "records"
 BSON, METADATA = ".bson", ".metadata.json"
@@ -29,9 +31,6 @@ FIRST, LAST = (JOBS, TORRENTS), (COUNTERS,)
 STAGED = f"{RESTORING}."
 #: Documents a read, and bytes a write; a document has 16 MB at most.
 READ_DOCUMENTS, WRITE_BYTES = 500, 4 * 1024 * 1024
-#: One answer of the server, which may have to sort or to build an index.
-ANSWER_S = 300.0
-UNAUTHORIZED = 13
 #: A moment that the server does not keep any more.
 SNAPSHOT_GONE = (239, 246)
 
@@ -39,63 +38,75 @@ SNAPSHOT_GONE = (239, 246)
 _LENGTH, _LENGTH_BYTES = "<i", 4
 
 
+class Torn(Hopeless):
+    """The reading of a collection has to begin again."""
+
+
 def raw_codec() -> CodecOptions[RawBSONDocument]:
-    """Documents are bytes."""
-    return CodecOptions(document_class=RawBSONDocument)
+    """Documents are bytes; of their ids, times are as they are, whatever year they are in."""
+    return CodecOptions(document_class=RawBSONDocument, datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 
-def asked(connection: MongoConnection, once: Callable[[], T]) -> T:
-    """One call to the server, which may take long."""
+class Cursor:
+    """Reads a collection to its end; where its cursor dies, or is lost with the connection, a new one goes on behind what was read."""
 
-    def patiently() -> T:
-        with pymongo.timeout(ANSWER_S):
-            try:
-                return once()
-            except PyMongoError as error:
-                if isinstance(error, OperationFailure) and error.code == UNAUTHORIZED:
-                    words = f"the user may not work on the database {connection.name!r}"
-                    raise Rejected("store", words, fix="give it the role readWrite there") from None
-                raise
+    def __init__(self, calls: MongoCalls, name: str, about: Mapping[str, Any], session: ClientSession | None) -> None:
+        self._calls, self._name, self._session = calls, name, session
+        self._capped = bool(about.get("options", {}).get("capped"))
+        self._cursor: RawBatchCursor[Document] | None = None
+        self._last: Any = None
+        self._begun = False
 
-    return connection.call(patiently)
+    def batches(self) -> Iterator[tuple[bytes, int]]:
+        """The documents as they lie in the server, some hundred at once, and how many.
 
+        Raises:
+            Torn: of a capped collection, whose order no id tells.
+        """
+        try:
+            while batch := self._calls.ask(self._step, BATCH_S if self._cursor else None):
+                count, last = counted(batch)
+                self._last, self._begun = bson.decode(batch[last:], raw_codec())["_id"], True
+                yield batch, count
+        finally:
+            self._forget()
 
-def batches(connection: MongoConnection, name: str, about: Mapping[str, Any], session: ClientSession | None) -> Iterator[bytes]:
-    """The documents as they lie in the server, some hundred at once."""
-    order = [("$natural", 1)] if about.get("options", {}).get("capped") else [("_id", 1)]
-    cursor = connection.database[name].find_raw_batches({}, sort=order, batch_size=READ_DOCUMENTS, session=session)
-    broken = False
-
-    def step() -> bytes:
-        nonlocal broken
-        if broken:  # asked again it would say that there is no more
-            raise AutoReconnect("the cursor is gone")
-        broken = True
+    def _step(self) -> bytes:
+        cursor = self._cursor or self._opened()
+        self._cursor = None  # one that broke, asked again, would say that there is no more
         try:
             batch = cast(bytes, next(cursor, b""))
         except OperationFailure as error:
-            if session is not None and error.code in SNAPSHOT_GONE:
-                raise Overtaken(
-                    "store", f"MongoDB database {connection.name!r}: the server no longer keeps the moment of the backup"
-                ) from None
+            if self._session is not None and error.code in SNAPSHOT_GONE:
+                words = f"MongoDB database {self._calls.name!r}: the server no longer keeps the moment of the backup"
+                raise Overtaken("store", words) from None
             raise
-        broken = False
+        self._cursor = cursor
         return batch
 
-    try:
-        while batch := asked(connection, step):
-            yield batch
-    finally:
-        cursor.close()
+    def _opened(self) -> RawBatchCursor[Document]:
+        if self._begun and self._capped:
+            words = f"MongoDB database {self._calls.name!r}: the connection broke in the middle of the capped collection {self._name!r}"
+            raise Torn("store", f"{words}, which can only be read at once")
+        # As an expression it compares ids of different types, too, in the order in which they are sorted.
+        where: Document = {"$expr": {"$gt": ["$_id", {"$literal": self._last}]}} if self._begun else {}
+        order = [("$natural", 1)] if self._capped else [("_id", 1)]
+        rows = self._calls.database[self._name]
+        return rows.find_raw_batches(where, sort=order, batch_size=READ_DOCUMENTS, session=self._session)
+
+    def _forget(self) -> None:
+        if self._cursor is not None:
+            with contextlib.suppress(PyMongoError):  # the server ends it by itself
+                self._cursor.close()
 
 
-def counted(batch: bytes) -> int:
-    """How many documents these bytes are."""
-    count = at = 0
+def counted(batch: bytes) -> tuple[int, int]:
+    """How many documents these bytes are, and where the last one begins."""
+    count = at = last = 0
     while at < len(batch):
+        last, count = at, count + 1
         at += struct.unpack_from(_LENGTH, batch, at)[0]
-        count += 1
-    return count
+    return count, last
 
 
 def rows_of(chunks: Iterator[bytes]) -> Iterator[list[RawBSONDocument]]:
@@ -116,11 +127,11 @@ def rows_of(chunks: Iterator[bytes]) -> Iterator[list[RawBSONDocument]]:
         yield rows
 
 
-def definition_of(connection: MongoConnection, name: str, about: Mapping[str, Any], shown: str | None = None) -> str:
+def definition_of(calls: MongoCalls, name: str, about: Mapping[str, Any], shown: str | None = None) -> str:
     """Options and indexes as mongodump writes them, in an order of ours, without what is of one server."""
     indexes: list[Any] = []
     if about.get("type") != "view":
-        found = asked(connection, lambda: list(connection.database[name].list_indexes()))
+        found = calls.ask(lambda: list(calls.database[name].list_indexes()))
         indexes = sorted(({key: value for key, value in index.items() if key != "ns"} for index in found), key=lambda index: index["name"])
     text = {
         "options": about.get("options", {}),

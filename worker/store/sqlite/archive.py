@@ -8,7 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 from worker.jobs.errors import Rejected
-from worker.ports import Spend
+from worker.ports import Spend, Wait
+from worker.ports.dump import unseen
 from worker.store.sqlite import copies
 from worker.store.sqlite.dump import KIND, SqliteDump
 from worker.store.sqlite.load import SqliteLoad
@@ -23,13 +24,13 @@ class SqliteArchive:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def dump(self, scratch: Path, spend: Spend) -> SqliteDump:
+    def dump(self, scratch: Path, spend: Spend, wait: Wait = unseen) -> SqliteDump:  # noqa: ARG002 - a file does not go away
         """See `Archive.dump`."""
         if not self._path.is_file():
             raise Rejected("store", f"there is no store at {self._path} yet")
         return SqliteDump(self._path, scratch / "haul.db.copy", spend)
 
-    def load(self, spend: Spend, *, only: Collection[str] = (), apart: Path | None = None) -> SqliteLoad:
+    def load(self, spend: Spend, *, only: Collection[str] = (), apart: Path | None = None, wait: Wait = unseen) -> SqliteLoad:  # noqa: ARG002
         """See `Archive.load`."""
         staged = self._path.with_name(self._path.name + ".restoring") if apart is None else apart / "haul.db"
         return SqliteLoad(self._path, staged, spend, frozenset(only))
