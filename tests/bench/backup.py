@@ -78,6 +78,8 @@ def _of_store(url: str, other: str, directory: Path, rounds: int, kind: str) -> 
         read.append(_timed(f"{title}: reading raw", lambda: raw[kind][0](url, directory / "raw")))
         made.append(_timed(f"{title}: a backup", lambda: create(settings, open_archive(url), place, Pace(), Failpoints(""))))
         written.append(_timed(f"{title}: writing raw", lambda number=number: raw[kind][1](url, directory / f"raw{number}")))
+        if kind == "mongodb":
+            _timed(f"{title}: removing what was written raw", partial(_drop_raw, url, f"raw{number}"))
         entry = place.shelf.find("latest")
         _forget(other)
         put_back = partial(restore, entry.path, place.key, open_archive(other), Pace(), Failpoints(""))
@@ -174,7 +176,12 @@ def _write_mongo(url: str, target: Path) -> None:
                 rows = []
         jobs.insert_many(rows, ordered=False)
         assert jobs.estimated_document_count() >= database.jobs.estimated_document_count()
-        jobs.drop()
+
+
+def _drop_raw(url: str, name: str) -> None:
+    """SecantusDB takes longer to remove a collection than to write it."""
+    with MongoClient[dict[str, Any]](url) as client:
+        client["raw"][name].drop()
 
 
 def _raw() -> Any:

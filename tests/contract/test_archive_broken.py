@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from pymongo import MongoClient
@@ -80,13 +81,10 @@ def test_a_server_that_stays_away_ends_a_restore_in_words_and_nothing_is_changed
     archive, told = open_archive(mongo_url), []
     parts, tables = dumped(archive, tmp_path / "s")
     monkeypatch.setattr("worker.patience.PATIENCE_S", 0.5)
-    with faulty_mongo(
-        "{}:{}".format(*database.client.address or ("", 0)), "the primary steps down", 10_000, frozenset({"insert"})
-    ) as proxy:
-        with (
-            closing(open_archive(through(mongo_url, proxy, "retryWrites=false")).load(nothing, wait=told.append)) as load,
-            pytest.raises(Transient, match="tried again for") as ended,
-        ):
+    server = urlsplit(mongo_url).netloc
+    with faulty_mongo(server, "the primary steps down", 10_000, frozenset({"insert"})) as proxy:
+        far = open_archive(through(mongo_url, proxy, "retryWrites=false"))
+        with closing(far.load(nothing, wait=told.append)) as load, pytest.raises(Transient, match="tried again for") as ended:
             taken(load, parts)
     assert not isinstance(ended.value, Hopeless)
     assert told

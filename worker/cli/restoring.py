@@ -75,6 +75,7 @@ class Restoring:
         from worker.failpoints import Failpoints
         from worker.maintenance.backup.pace import Pace
         from worker.maintenance.backup.restore import restore
+        from worker.patience import Patience
 
         if self._there != 0 and not self._force:
             what = f"there are {self._there} jobs already" if self._there else "there are records already that cannot be read"
@@ -97,8 +98,8 @@ class Restoring:
                 custody.close()
 
             def turn(doing: str, done: int, total: int) -> None:
-                for each in guarding:
-                    each()
+                for each in guarding:  # the leases are of the same server, which may be away for a while
+                    Patience(lambda why: bar.show(f"{doing} ({why})", done, total)).tried(each)
                 bar.show(doing, done, total)
 
             done = restore(

@@ -16,7 +16,7 @@ from worker.ports.coordinator import (
     WaitingJob,
     WaitingLine,
 )
-from worker.ports.dump import Archive, Dump, Hopeless, Load, Spend, Table, Wait
+from worker.ports.dump import Archive, Dump, Hopeless, Load, Spend, Table, Wait, unseen
 from worker.ports.engine import Engine, Fault, Features, FoundFile, Item, ItemStatus, Order, Poll, able
 from worker.ports.figures import Promised, Usage
 from worker.ports.ledger import Ledger, Run
@@ -84,4 +84,5 @@ __all__ = [
     "WaitingLine",
     "able",
     "new_mark",
+    "unseen",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
 import pymongo
 from pymongo.collection import Collection
@@ -19,8 +20,12 @@ from worker.store.mongo.errors import told
 
 T = TypeVar("T")
 
-#: One answer of the server: one that may have to sort, to build an index or to remove a collection; and one to a batch.
+#: One answer of the server: one that may have to sort or to build an index; and one to a batch.
 ANSWER_S, BATCH_S = 300.0, 60.0
+#: To the removal or renaming of a collection, which a `mongod` does at once, and another server document by document.
+WHOLE_S = 1800.0
+#: For a server to be found; who waits longer says so between two tries.
+SELECT_S = 5.0
 UNAUTHORIZED = 13
 #: What a server answers that is busy, shuts down, or is no primary any more; and of a cursor or a time that is over.
 PASSING = frozenset(
@@ -61,21 +66,33 @@ class MongoCalls:
         """
         return self.patience.tried(lambda: self.connection.call(lambda: self._bounded(once, answer_s or ANSWER_S)))
 
+    @classmethod
+    def to(cls, url: str, profile: str, patience: Patience) -> MongoCalls:
+        """Connect to the database at an address. Raises as `ask`, and SettingsError."""
+        # The driver would try again by itself for as long as a call may take, and nobody would be told why nothing goes on.
+        parts = urlsplit(url)
+        said = parts.query.lower()
+        ours = [f"{name}=false" for name in ("retryReads", "retryWrites") if f"{name.lower()}=" not in said]
+        alone = urlunsplit(parts._replace(path=parts.path or "/", query="&".join(filter(None, [parts.query, *ours]))))
+        return cls(patience.tried(lambda: MongoConnection(alone, profile, prepare=False)), patience)
+
     def close(self) -> None:
         """Close all connections; idempotent."""
         self.connection.close()
 
     def _bounded(self, once: Callable[[], T], answer_s: float) -> T:
-        with pymongo.timeout(answer_s):
-            try:
+        try:
+            with pymongo.timeout(SELECT_S):
+                self.database.client.is_primary  # noqa: B018 - asks nobody when a server is known
+            with pymongo.timeout(answer_s):
                 return once()
-            except PyMongoError as error:
-                if isinstance(error, OperationFailure) and error.code == UNAUTHORIZED:
-                    words = f"the user may not work on the database {self.name!r}"
-                    raise Rejected("store", words, fix="give it the role readWrite there") from None
-                if not passes(error):
-                    raise Hopeless("store", f"MongoDB database {self.name!r}: {told(error)}") from None
-                raise
+        except PyMongoError as error:
+            if isinstance(error, OperationFailure) and error.code == UNAUTHORIZED:
+                words = f"the user may not work on the database {self.name!r}"
+                raise Rejected("store", words, fix="give it the role readWrite there") from None
+            if not passes(error):
+                raise Hopeless("store", f"MongoDB database {self.name!r}: {told(error)}") from None
+            raise
 
 
 def passes(error: PyMongoError) -> bool:

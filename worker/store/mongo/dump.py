@@ -41,8 +41,8 @@ class MongoArchive:
 
     def dump(self, scratch: Path, spend: Spend, wait: Wait = unseen) -> MongoDump:  # noqa: ARG002 - no file; what is written is counted
         """See `Archive.dump`."""
-        patience = Patience(wait)
-        return MongoDump(MongoCalls(patience.tried(self._connected), patience), snapshot=not self._overtaken, overtaken=self._was_overtaken)
+        calls = MongoCalls.to(self._url, self._profile, Patience(wait))
+        return MongoDump(calls, snapshot=not self._overtaken, overtaken=self._was_overtaken)
 
     def load(self, spend: Spend, *, only: Collection[str] = (), apart: Path | None = None, wait: Wait = unseen) -> MongoLoad:
         """See `Archive.load`."""

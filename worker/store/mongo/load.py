@@ -19,7 +19,7 @@ from worker.jobs.errors import Failed, Rejected, Transient
 from worker.jobs.states import Cause
 from worker.patience import Patience
 from worker.ports import JobStore, Spend, Table
-from worker.store.mongo.calls import BATCH_S, MongoCalls
+from worker.store.mongo.calls import BATCH_S, WHOLE_S, MongoCalls
 from worker.store.mongo.connection import RESTORING, MongoConnection
 from worker.store.mongo.documents import Document
 from worker.store.mongo.drains import DRAINS
@@ -41,7 +41,7 @@ class MongoLoad:
 
     def __init__(self, url: str, profile: str, spend: Spend, patience: Patience, only: frozenset[str], *, apart: bool) -> None:
         self._url, self._profile, self._spend, self._patience, self._only = url, profile, spend, patience, only
-        self._calls = self._called(url)
+        self._calls = MongoCalls.to(url, profile, patience)
         self._apart, self._in_place, self._was_half = apart, False, False
         self._about: dict[str, Document] = {}
         self._loaded: dict[str, int] = {}
@@ -50,7 +50,7 @@ class MongoLoad:
         try:
             if apart:
                 self._url = self._trial_url()
-                self._there = self._called(self._url)
+                self._there = MongoCalls.to(self._url, profile, patience)
             else:
                 self._was_half = bool(self._calls.ask(self._calls.collection(RESTORING).find_one))
                 self._in_place = not only and (self._was_half or self._is_empty())
@@ -72,7 +72,7 @@ class MongoLoad:
         if part.endswith(METADATA):
             if self._in_place:
                 self._mark()
-                self._there.ask(lambda: self._there.database.drop_collection(name))
+                self._there.ask(lambda: self._there.database.drop_collection(name), WHOLE_S)
             self._about[name] = json_util.loads(b"".join(chunks))
             self._make(name)
             return
@@ -102,7 +102,7 @@ class MongoLoad:
                 self._raise_counter()
             self._take_place(name)
         for name in OURS - set(self._loaded) if not self._only else ():
-            calls.ask(partial(calls.database.drop_collection, name))
+            calls.ask(partial(calls.database.drop_collection, name), WHOLE_S)
         calls.ask(lambda: calls.database.drop_collection(RESTORING))
         self._about = {}
         return None
@@ -116,10 +116,6 @@ class MongoLoad:
         finally:
             self._there.close()
             self._calls.close()
-
-    def _called(self, url: str) -> MongoCalls:
-        connection = self._patience.tried(lambda: MongoConnection(url, self._profile, prepare=False))
-        return MongoCalls(connection, self._patience)
 
     def _trial_url(self) -> str:
         own = self._calls.name
@@ -179,7 +175,7 @@ class MongoLoad:
                 if error.code != NAMESPACE_NOT_FOUND or not again or database[name].count_documents({}) != self._loaded[name]:
                     raise
 
-        self._calls.ask(renamed)
+        self._calls.ask(renamed, WHOLE_S)
 
     def _raise_counter(self) -> None:
         rows = self._calls.database[STAGED + JOBS]
@@ -197,7 +193,7 @@ class MongoLoad:
             names = there.ask(there.database.list_collection_names)
             doomed = [name for name in names if name.startswith(self._prefix) and not name.startswith("system.")]
         for name in doomed:
-            there.ask(partial(there.database.drop_collection, name))
+            there.ask(partial(there.database.drop_collection, name), WHOLE_S)
         if self._in_place and doomed and not self._was_half:
             there.ask(lambda: there.database.drop_collection(RESTORING))
 

@@ -29,8 +29,8 @@ BSON, METADATA = ".bson", ".metadata.json"
 FIRST, LAST = (JOBS, TORRENTS), (COUNTERS,)
 #: Before the names of collections that are loaded and not yet in place.
 STAGED = f"{RESTORING}."
-#: Documents a read, and bytes a write; a document has 16 MB at most.
-READ_DOCUMENTS, WRITE_BYTES = 500, 4 * 1024 * 1024
+#: Documents a read, and bytes a write, so that either takes seconds even on a server that is slow or busy; a document has 16 MB at most.
+READ_DOCUMENTS, WRITE_BYTES = 500, 1024 * 1024
 #: A moment that the server does not keep any more.
 SNAPSHOT_GONE = (239, 246)
 

@@ -8,8 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from worker.jobs.errors import Rejected
-from worker.ports import Spend, Wait
-from worker.ports.dump import unseen
+from worker.ports import Spend, Wait, unseen
 from worker.store.sqlite import copies
 from worker.store.sqlite.dump import KIND, SqliteDump
 from worker.store.sqlite.load import SqliteLoad
