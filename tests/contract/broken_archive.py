@@ -15,6 +15,7 @@ from tests.contract.store_jobs import NOW, some_jobs
 from tests.integration.grown import everything
 from tests.mongo_faults import faulty_mongo
 from tests.mongo_proxy import through
+from worker.patience import Patience
 from worker.ports import Run
 from worker.store import open_archive, open_store
 from worker.store.mongo import calls, raw
@@ -78,7 +79,7 @@ def comes_through(url: str, directory: Path, work: str, how: str, times: int) ->
                 assert found == {name: table for name, table in tables.items() if not only or name in only}
                 if apart:
                     with closing(load.open()) as scratch:
-                        assert everything(scratch) == before
+                        assert Patience(told.append).tried(lambda: everything(scratch)) == before
                 else:
                     load.commit()
         broken = {command for command, _ in proxy.broken}

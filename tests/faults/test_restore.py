@@ -36,6 +36,7 @@ LOST, BUSY, SILENT = "the answer is lost", "the server is busy", "nothing comes 
     holds="each goes on from there: documents, hashes, indexes and options are the same, nothing is left beside, and it was told",
 )
 @pytest.mark.parametrize(("work", "how"), [*product(("dump", "some", "apart"), HOWS), ("empty", BUSY), ("over", LOST)])
+@pytest.mark.timeout(600)  # what is silent is found out by time alone
 def test_every_kind_of_call_may_break_in_every_way(
     mongo_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str, how: str
 ) -> None:

@@ -24,8 +24,11 @@ from worker.ports import Archive, JobFilter, JobStore, Load
 
 #: What the shelf notes of the last drill.
 DRILL = "drill"
-#: Jobs that are read through an ordinary store: so many pages of so many.
-PAGES, PAGE = 20, 100
+#: Jobs that are read through an ordinary store: so many pages of so many. All of them were compared before, so that a first page and
+#: one behind it say what there is to say; a server may take as long for a page as for the whole.
+PAGES, PAGE = 2, 1000
+#: Of everything else.
+FEW = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ def check_kind(manifest: Manifest, archive: Archive) -> None:
 def _try(entry: Entry, manifest: Manifest, key: Key | None, load: Load, pace: Pace, failpoints: Failpoints) -> None:
     fill(entry.path, manifest, key, load, pace)
     failpoints.hit("drill.loaded")
+    pace.begin("comparing what was restored", manifest.size)
     if wrong := differences(manifest.tables, load.settle()):
         raise NotBackedUp(f"{entry.name} does not come back as it was: {'; '.join(wrong)}")
     pace.begin("reading what was restored")
@@ -102,5 +106,5 @@ def _read(store: JobStore, manifest: Manifest, tried: Callable[[Callable[[], Any
     for state in State:
         if bool(tried(partial(store.in_state, state, 1))) != bool(counts.get(state)):
             raise NotBackedUp(f"{manifest.name}: the restored store contradicts itself about jobs that are {state}")
-    for ask in (partial(store.unsent, PAGE), store.engine_states, store.limits, partial(store.runs, None, PAGE)):
+    for ask in (partial(store.unsent, FEW), store.engine_states, store.limits, partial(store.runs, None, FEW)):
         tried(ask)

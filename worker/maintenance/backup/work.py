@@ -23,6 +23,8 @@ from worker.settings import SettingsError
 
 log = logs.get(__name__)
 
+LOG_EVERY_S = 30.0
+
 
 def run_backup(services: Services) -> Report:
     """Make a backup, verify and copy it, and remove those that may go. What a killed run leaves the next one removes.
@@ -122,9 +124,21 @@ def _archive(services: Services) -> Archive:
     return services.archive
 
 
+class NightPace(Pace):
+    """Of a process that shows no progress: what is waited for is logged."""
+
+    _logged_at = -LOG_EVERY_S
+
+    def wait(self, why: str) -> None:
+        """See `Pace.wait`."""
+        if time.monotonic() - self._logged_at >= LOG_EVERY_S:
+            self._logged_at = time.monotonic()
+            log.warning("a backup or a drill waits for the store", why=why)
+
+
 def _pace(place: Place) -> Pace:
     """Of a process that has other things to do; no bound is none at all."""
-    return Pace(place.rate, share=SHARE if place.rate else 0.0)
+    return NightPace(place.rate, share=SHARE if place.rate else 0.0)
 
 
 def _in_the_background(work: Callable[[], Report]) -> Report:
