@@ -48,6 +48,7 @@ def hasten(patch: pytest.MonkeyPatch, answer_s: float | None = None) -> None:
     if answer_s is not None:
         patch.setattr(calls, "ANSWER_S", answer_s)
         patch.setattr("worker.store.mongo.load.BATCH_S", answer_s)
+        patch.setattr("worker.store.mongo.load.WHOLE_S", 5 * answer_s)
         patch.setattr(raw, "BATCH_S", answer_s)
 
 

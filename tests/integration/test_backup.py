@@ -431,10 +431,10 @@ def test_a_store_that_could_not_keep_the_moment_is_read_once_more(here: Installa
 
     real, overtaken = SqliteArchive.dump, [Overtaken("store", "too late")]
 
-    def dump(archive: SqliteArchive, scratch: Path, spend: Callable[[int], None]) -> object:
+    def dump(archive: SqliteArchive, scratch: Path, spend: Callable[[int], None], wait: Callable[[str], None]) -> object:
         if overtaken:
             raise overtaken.pop()
-        return real(archive, scratch, spend)
+        return real(archive, scratch, spend, wait)
 
     monkeypatch.setattr(SqliteArchive, "dump", dump)
     with closing(open_store(here.url)) as store:
