@@ -10,7 +10,7 @@ import pytest
 
 from tests.machine import Machine
 from worker import wiring
-from worker.bootsteps import SupervisorStep
+from worker.celery.bootsteps import SupervisorStep
 from worker.coordination.fake import FakeCoordinator
 from worker.maintenance.stand_in import MISSED_S, StandIn, looked
 
