@@ -23,6 +23,7 @@ from worker.jobs.states import TERMINAL, State
 from worker.jobs.transfer import own_id
 from worker.limits import STEP_BATCH
 from worker.maintenance import torrents
+from worker.maintenance.backup.pace import SHARE, Pace
 from worker.maintenance.report import Report
 from worker.notation.sizes import size_text
 from worker.ports import Change, JobFilter, Services
@@ -89,6 +90,7 @@ class _Round:
         self.deadline = time.monotonic() + BUDGET_S
         self.volumes = {engine.directory for engine in self.services.engines.values()}
         self.receivers = receivers(self.settings.webhook_addresses)
+        self.pace = Pace(share=0.0 if self.rehearsal else SHARE)
         self.cut = False
 
     def report(self) -> Report:
@@ -126,6 +128,7 @@ class _Round:
                 time.sleep(PAUSE_S)
             elif old:
                 self.done["work_let_go"] += len(old)
+            self._rest()
 
     # ---- files ----
 
@@ -142,6 +145,7 @@ class _Round:
                         self._delete_files(job, "its user has more than the bytes that are kept")
                     else:
                         held[job.user] += job.result.size
+            self._rest()
             cursor = page.cursor
             if cursor is None:
                 return
@@ -190,6 +194,7 @@ class _Round:
             aged = {job.id for job in old}
             young = [job for job in known if job.id not in aged]
             surplus -= self._remove([*old, *young[: max(0, surplus - len(old))]])
+            self._rest()
             cursor = page.cursor
             if cursor is None or len(reached) < len(page.jobs):
                 return
@@ -252,6 +257,10 @@ class _Round:
     def _age_days(self, job: Job) -> float:
         ended = max((event.at for event in job.events if event.type in ENDINGS), default=job.updated_at)
         return (self.now - ended) / DAY_S
+
+    def _rest(self) -> None:
+        """Leave Python's lock to the steps of this process for as long as keeps this work to its share of a processor."""
+        self.pace.spend(0)
 
     def _goes_on(self) -> bool:
         self.cut = self.cut or time.monotonic() >= self.deadline

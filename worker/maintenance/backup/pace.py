@@ -17,7 +17,7 @@ Turn = Callable[[str, int, int], None]
 NAP_S = 0.25
 TURN_S = 0.1
 NICE = 10
-#: Of one processor, at night. Steps, ticks and the API of `haul up` share Python's lock with the backup.
+#: Of one processor, at night. What works in the process of `haul up` takes as much of Python's lock from its steps, ticks and API.
 SHARE = 0.1
 #: A step that took long, such as one check of a whole file, is made up for by no longer rest.
 STEP_S_MAX = 1.0
