@@ -47,6 +47,7 @@ LARGE, SMALL = (4, 128 * MIB), (200, 64 * 1024)
 QUIET = 5
 LOOK_EVERY_S, ASK_EVERY_S = 0.1, 2.0
 BACKUP_S = 900.0
+KINDS = ("bounded", "free", "none")
 NAME, LOOP = "backup", "engine-aria2"
 
 
@@ -89,6 +90,9 @@ class Machine:
 def beside(directory: Path, rounds: int) -> dict[str, Any]:
     """Downloads with the night's backup, against those without, one after the other; as it is (`bounded`), and with no bound (`free`).
 
+    Downloads go on for longer beside a backup than before it, and get slower by that alone: `none` has none for as long as the last
+    `bounded` one took, and tells what is not a backup's doing.
+
     `…_large` and `…_small` are the speed of downloads of 128 MiB and of 64 KiB each, against those without a backup; `…_apart` is
     how far the medians of single rounds without one are from that of all, which is the noise. Four figures are without and with it:
     p50 and p95 of how long a viewer waits for a list, in milliseconds, and of how long ago the engine's owner last ended a tick.
@@ -96,28 +100,30 @@ def beside(directory: Path, rounds: int) -> dict[str, Any]:
     """
     with ExitStack() as held:
         urls = _origin(held, directory / "source")
-        machines = {kind: _machine(held, directory / kind, urls, kind) for kind in ("bounded", "free")}
+        machines = {kind: _machine(held, directory / kind, urls, kind) for kind in KINDS}
         for kind, machine in machines.items():
             _told(f"{kind}: warming up")
             _batches(machine, Seen(), lambda: True)
         found = {kind: Measured() for kind in machines}
         for number in range(rounds):
             for kind, machine in machines.items():
-                _round(machine, found[kind], f"{kind}, round {number + 1} of {rounds}")
+                seconds = found["bounded"].beside_s[-1] if kind == "none" else None
+                _round(machine, found[kind], f"{kind}, round {number + 1} of {rounds}", seconds)
     load = {"load": os.getloadavg()[0], "cores": os.cpu_count()}
     figures = {name: value for kind in found for name, value in _figures(kind, found[kind]).items()}
     return {"store": STORE, "jobs": JOBS, **load, **figures, "limit": 0.95}
 
 
-def _round(machine: Machine, found: Measured, title: str) -> None:
+def _round(machine: Machine, found: Measured, title: str, without_s: float | None) -> None:
     _told(f"{title}: downloads alone")
     found.quiet.append(_quiet(machine))
-    _told(f"{title}: downloads beside a backup")
-    seen, took = _loud(machine)
+    _told(f"{title}: downloads {'beside a backup' if without_s is None else 'for as long'}")
+    seen, took = _loud(machine, without_s)
     found.loud.append(seen)
     found.beside_s.append(took)
-    _told(f"{title}: a backup alone")
-    found.alone_s.append(_backed_up(machine, lambda ended: ended.wait()))
+    if without_s is None:
+        _told(f"{title}: a backup alone")
+        found.alone_s.append(_backed_up(machine, lambda ended: ended.wait()))
 
 
 def _figures(kind: str, found: Measured) -> dict[str, Any]:
@@ -140,7 +146,7 @@ def _figures(kind: str, found: Measured) -> dict[str, Any]:
         f"{kind}_batches": [len(quiet.large), len(loud.large)],
         f"{kind}_look_ms": four("looks"),
         f"{kind}_age_ms": four("ages"),
-        f"{kind}_backup_s": [median(found.alone_s), median(found.beside_s)],
+        f"{kind}_backup_s": [median(found.alone_s or [0.0]), median(found.beside_s)],
     }
 
 
@@ -155,15 +161,15 @@ def _quiet(machine: Machine) -> Seen:
     return seen
 
 
-def _loud(machine: Machine) -> tuple[Seen, float]:
-    """With the seconds that the backup took; downloads that had not ended by its end do not count, but for the first ones."""
+def _loud(machine: Machine, without_s: float | None) -> tuple[Seen, float]:
+    """Beside a backup, or none for so long, with its seconds; downloads that had not ended by its end do not count, but the first ones."""
     seen = Seen()
 
     def work(ended: threading.Event) -> None:
         with _looked(machine, seen):
             _batches(machine, seen, ended.is_set)
 
-    return seen, _backed_up(machine, work)
+    return seen, _backed_up(machine, work) if without_s is None else _nothing(without_s, work)
 
 
 def _batches(machine: Machine, seen: Seen, over: Callable[[], bool]) -> None:
@@ -242,6 +248,15 @@ def _backed_up(machine: Machine, work: Callable[[threading.Event], object]) -> f
     return float(runs[0].report["seconds"])
 
 
+def _nothing(seconds: float, work: Callable[[threading.Event], object]) -> float:
+    ended = threading.Event()
+    timer = threading.Timer(seconds, ended.set)
+    timer.start()
+    work(ended)
+    timer.join()
+    return seconds
+
+
 def _forget(machine: Machine) -> None:
     """Nothing of backups is in the ledger."""
     address = machine.services.settings.store_address
@@ -279,7 +294,7 @@ def _machine(held: ExitStack, data: Path, urls: tuple[list[str], list[str]], kin
     _fill(environment.get("HAUL_STORE_URL", f"sqlite:///{data}/haul.db"))
     if kind == "free":
         environment["HAUL_BACKUP_RATE"] = "0"
-    module = "worker.cli" if kind == "bounded" else __spec__.name
+    module = __spec__.name if kind == "free" else "worker.cli"
     _, services = held.enter_context(stack.stack(data, slots=32, module=module, environment=environment))
     return Machine(services, data, data.with_name(f"{kind}-out"), *urls)
 

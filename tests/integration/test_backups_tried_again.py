@@ -17,7 +17,7 @@ from worker.jobs.errors import Transient
 from worker.maintenance.backup.catalogue import Shelf
 from worker.maintenance.past import result_of
 from worker.maintenance.timetable import Timetable
-from worker.ports import Archive, Dump, Services, Spend
+from worker.ports import Archive, Dump, Services, Spend, Wait, unseen
 from worker.store import open_archive
 from worker.store.sqlite.store import SqliteStore
 
@@ -41,11 +41,11 @@ class Flaky:
     def __init__(self, inner: Archive) -> None:
         self._inner, self._away = inner, True
 
-    def dump(self, scratch: Path, spend: Spend) -> Dump:
+    def dump(self, scratch: Path, spend: Spend, wait: Wait = unseen) -> Dump:
         if self._away:
             self._away = False
             raise Transient("store", "does not answer")
-        return self._inner.dump(scratch, spend)
+        return self._inner.dump(scratch, spend, wait)
 
 
 @pytest.fixture
